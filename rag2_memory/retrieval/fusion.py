@@ -1,0 +1,168 @@
+"""Fusing the rankings of several arms into one: a pure function of the arms and the query's features.
+
+Default: calibrated score fusion. Each arm's raw score is brought to one scale by a fixed transform, and a candidate's fused
+score is the weighted sum of its gains over the last hit that each arm listed. A fixed transform keeps what normalising within
+the query throws away: whether the best hit of an arm is good or only the best of a bad lot. Derived and cross-validated by
+tests/benchmarks/derive_fusion.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rag2_memory.errors import InvalidRequestError
+from rag2_memory.retrieval.features import QueryFeatures
+
+RRF_K = 60
+"""Rank offset of Cormack, Clarke & Büttcher (SIGIR 2009); the first rank is 1."""
+
+DENSE_UNIT = 1.0
+"""Cosine that counts as one unit of evidence, for MiniLM. An embedder whose cosines spread less needs a smaller unit, in
+proportion to the standard deviation of the cosine between random chunks (MiniLM on the development sets: about 0.10)."""
+
+LEXICAL_UNIT = 80.0
+"""BM25 score (k1 = 1.2, b = 0.75, with the factor k1 + 1) whose square root counts as one unit of evidence."""
+
+EXACT_LEXICAL_FACTOR = 4.0
+"""How much more the lexical arms count when the query holds something that must be found letter by letter."""
+
+Arm = Sequence[tuple[str, float]]
+"""One arm's hits, `(chunk id, raw score)`, best first, no id twice."""
+
+Method = Literal["calibrated", "weighted_rrf", "rrf"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionConfig:
+    """How rankings are fused."""
+
+    method: Method = "calibrated"
+    rrf_k: int = RRF_K
+    dense_unit: float = DENSE_UNIT
+    """Cosine per unit of evidence; above 0."""
+    lexical_unit: float = LEXICAL_UNIT
+    """BM25 score at one unit of evidence; above 0."""
+    arm_weights: Mapping[str, float] = field(
+        default_factory=lambda: {"dense": 1.0, "lexical": 1.0, "dense_window": 0.5, "lexical_window": 1.0}
+    )
+    """Weight of each arm before the query is looked at; an arm not named here weighs 1."""
+    exact_lexical_factor: float = EXACT_LEXICAL_FACTOR
+    depth: int = 100
+    """How many hits an arm was asked for. A shorter list is complete: what it lacks scored nothing there."""
+
+    def __post_init__(self) -> None:
+        if self.method not in ("calibrated", "weighted_rrf", "rrf"):
+            raise InvalidRequestError(f"got method={self.method!r}; needed 'calibrated', 'weighted_rrf' or 'rrf'.")
+        for name in ("rrf_k", "dense_unit", "lexical_unit", "depth"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise InvalidRequestError(f"got {name}={value!r}; needed a number above 0.")
+        if any(not weight >= 0 for weight in self.arm_weights.values()):
+            raise InvalidRequestError(f"got arm_weights={dict(self.arm_weights)!r}; needed weights of at least 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionResult:
+    """One ranking, and how it came about."""
+
+    ranking: tuple[tuple[str, float], ...]
+    """`(chunk id, fused score)`, best first; scores are at least 0 and comparable within this call only."""
+    sources: Mapping[str, tuple[str, ...]]
+    """For each id, the arms that listed it."""
+    weights: Mapping[str, float]
+    """The weight each arm had for this query."""
+    reasons: tuple[str, ...]
+    """Why, for people: one sentence each."""
+
+
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[str]], *, k: int = RRF_K, weights: Sequence[float] | None = None
+) -> list[tuple[str, float]]:
+    """Fuse rankings by the weighted sum of 1 / (k + rank).
+
+    Only ranks count, so cosine and BM25 scores need no calibration. Ties keep the order of first appearance.
+
+    Args:
+        rankings: R rankings of chunk ids, best first, no repeats; they need not share ids or length.
+        k: Rank offset, dimensionless; larger values flatten the lead of the top ranks.
+        weights: One weight per ranking, at least 0; 1 each if left out.
+
+    Returns:
+        One `(id, score)` per distinct id, best first; comparable within this call only.
+
+    Raises:
+        InvalidRequestError: If `k` is below 1 or the weights do not fit the rankings.
+    """
+    if k < 1:
+        raise InvalidRequestError(f"got k={k!r}; needed at least 1 (60 is usual).")
+    factors = [1.0] * len(rankings) if weights is None else list(weights)
+    if len(factors) != len(rankings) or any(not factor >= 0 for factor in factors):
+        raise InvalidRequestError(f"got weights={weights!r} for {len(rankings)} rankings; needed one number of at least 0 for each.")
+    scores: dict[str, float] = {}
+    for ranking, factor in zip(rankings, factors, strict=True):
+        for rank, chunk_id in enumerate(ranking, start=1):
+            scores[chunk_id] = scores.get(chunk_id, 0.0) + factor / (k + rank)
+    return sorted(scores.items(), key=lambda item: -item[1])
+
+
+def fuse(arms: Mapping[str, Arm], features: QueryFeatures, *, config: FusionConfig | None = None) -> FusionResult:
+    """Fuse the arms of one query.
+
+    An arm is lexical if its name starts with `lexical` (BM25 scores), dense if it starts with `dense` (cosines); any other
+    arm is scaled by its own best score. A failed arm is simply left out. Ties go to the id listed first by the first arm.
+
+    Args:
+        arms: Hits by arm name, each best first; a conversation brings `dense_window` and `lexical_window` as well.
+        features: The query's features.
+        config: Method and constants; the defaults are the measured ones.
+
+    Returns:
+        The fused ranking over the union of the arms, with weights, sources and reasons.
+    """
+    config = config or FusionConfig()
+    weights, reasons = _weights(arms, features, config)
+    scores: dict[str, float] = {}
+    sources: dict[str, list[str]] = {}
+    for name, hits in arms.items():
+        for (chunk_id, _), gain in zip(hits, _gains(name, hits, config), strict=True):
+            scores[chunk_id] = scores.get(chunk_id, 0.0) + weights[name] * gain
+            sources.setdefault(chunk_id, []).append(name)
+    ranking = tuple(sorted(scores.items(), key=lambda item: -item[1]))
+    return FusionResult(
+        ranking=ranking,
+        sources={chunk_id: tuple(names) for chunk_id, names in sources.items()},
+        weights=weights,
+        reasons=tuple(reasons),
+    )
+
+
+def _weights(arms: Mapping[str, Arm], features: QueryFeatures, config: FusionConfig) -> tuple[dict[str, float], list[str]]:
+    if config.method == "rrf":
+        return dict.fromkeys(arms, 1.0), [f"plain reciprocal rank fusion of {', '.join(arms) or 'no arm'}"]
+    weights = {name: config.arm_weights.get(name, 1.0) for name in arms}
+    reasons = [f"{config.method} fusion of {', '.join(arms) or 'no arm'}"]
+    if features.exact:
+        for name in weights:
+            if name.startswith("lexical"):
+                weights[name] *= config.exact_lexical_factor
+        shown = ", ".join(repr(exact) for exact in features.exact[:3])
+        reasons.append(f"lexical arms weigh {config.exact_lexical_factor:g} times more: {shown} must be found letter by letter")
+    return weights, reasons
+
+
+def _gains(name: str, hits: Arm, config: FusionConfig) -> list[float]:
+    """Turn one arm's raw scores into gains over its last listed hit (over nothing, if the list is complete)."""
+    if config.method != "calibrated":
+        return [1.0 / (config.rrf_k + rank) for rank in range(1, len(hits) + 1)]
+    if name.startswith("dense"):
+        values = [score / config.dense_unit for _, score in hits]
+    elif name.startswith("lexical"):
+        values = [math.sqrt(max(score, 0.0) / config.lexical_unit) for _, score in hits]
+    else:
+        best = max((score for _, score in hits), default=0.0)
+        values = [score / best if best > 0 else 0.0 for _, score in hits]
+    floor = min(values, default=0.0) if len(hits) >= config.depth else 0.0
+    return [max(value - floor, 0.0) for value in values]
