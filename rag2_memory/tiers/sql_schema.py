@@ -1,0 +1,263 @@
+"""The registry's tables, in SQLAlchemy Core terms that SQLite and PostgreSQL share. Migrations stand at the end."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    update,
+)
+
+from rag2_memory.errors import SchemaVersionError
+
+SCHEMA_VERSION = 1
+"""Version of these tables; a registry written by a newer one is refused."""
+
+metadata = MetaData()
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only for a column declared INTEGER."""
+
+Instant = Float
+"""Moments are stored as seconds since 1970 UTC: exact to the microsecond, ordered, the same in every database."""
+
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+namespaces = Table(
+    "namespaces",
+    metadata,
+    Column("namespace", String, primary_key=True),
+    Column("generation", Integer, nullable=False, default=0),  # grows with every change that a reader could see
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("document_key", String, primary_key=True),  # hash of namespace and document id
+    Column("namespace", String, nullable=False),
+    Column("document_id", String, nullable=False),
+    Column("uri", Text),
+    Column("root", Text),  # the folder it was ingested from; `prune` compares within it
+    Column("state", String, nullable=False, default="live"),  # live | archived | deleted
+    Column("restricted", Boolean, nullable=False, default=False),  # whether `permissions` has rows for it
+    Column("live_version", Integer),  # NULL until the first version is published
+    Column("pending_version", Integer),  # written, waiting for the indexes
+    Column("pending_acl", Text),  # JSON; takes effect with the pending version
+    Column("thread_id", String),
+    Column("turn_ordinal", Integer),
+    Index("documents_by_id", "namespace", "document_id", unique=True),
+    Index("documents_by_root", "namespace", "root"),
+    Index("documents_by_uri", "namespace", "uri"),
+    Index("documents_by_thread", "namespace", "thread_id", "turn_ordinal"),
+    Index("documents_pending", "pending_version"),
+)
+
+permissions = Table(
+    "permissions",
+    metadata,
+    Column("document_key", String, nullable=False),
+    Column("principal", String, nullable=False),
+    PrimaryKeyConstraint("document_key", "principal"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("document_key", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content_hash", String, nullable=False),
+    Column("title", Text, nullable=False, default=""),
+    Column("media_type", String, nullable=False),
+    Column("metadata", Text, nullable=False, default="{}"),
+    Column("speaker", String),
+    Column("spoken_at", Instant),
+    Column("modified_at", Instant),
+    Column("recorded_at", Instant),  # set when published
+    Column("retired_at", Instant),  # superseded or deleted
+    Column("effective_from", Instant),  # min(modified_at, recorded_at) of a first version, else recorded_at
+    PrimaryKeyConstraint("document_key", "version"),
+)
+
+parents = Table(
+    "parents",
+    metadata,
+    Column("parent_id", String, primary_key=True),
+    Column("document_key", String, nullable=False, index=True),
+    Column("heading_path", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("chunk_id", String, primary_key=True),
+    Column("document_key", String, nullable=False, index=True),
+    Column("heading_path", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("embed_hash", String, nullable=False, index=True),
+)
+
+occurrences = Table(
+    "occurrences",
+    metadata,
+    Column("document_key", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("chunk_id", String, nullable=False),
+    Column("parent_id", String, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    PrimaryKeyConstraint("document_key", "version", "ordinal"),
+    Index("occurrences_by_chunk", "chunk_id", "version"),
+)
+
+version_parents = Table(
+    "version_parents",
+    metadata,
+    Column("document_key", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("parent_id", String, nullable=False, index=True),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    PrimaryKeyConstraint("document_key", "version", "position"),
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("embedder", String, nullable=False),
+    Column("embed_hash", String, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # little-endian float32
+    PrimaryKeyConstraint("embedder", "embed_hash"),
+)
+
+entities = Table(
+    "entities",
+    metadata,
+    Column("entity_id", String, primary_key=True),  # hash of namespace and key
+    Column("namespace", String, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", String, nullable=False, default=""),
+    Index("entities_by_key", "namespace", "key"),
+)
+
+mentions = Table(
+    "mentions",
+    metadata,
+    Column("chunk_id", String, nullable=False),
+    Column("entity_id", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("name", Text, nullable=False),  # the surface form: the entity's aliases are what its visible mentions say
+    Column("weight", Float, nullable=False, default=1.0),
+    Column("type", String, nullable=False, default=""),
+    Column("properties", Text, nullable=False, default="{}"),
+    PrimaryKeyConstraint("chunk_id", "entity_id", "kind"),
+)
+
+edges = Table(
+    "edges",
+    metadata,
+    Column("edge_id", String, primary_key=True),
+    Column("namespace", String, nullable=False),
+    Column("subject_id", String, nullable=False, index=True),
+    Column("predicate", String, nullable=False),
+    Column("object_id", String, nullable=False, index=True),
+    Column("valid_from", Instant),  # as asserted; an exclusive successor closes it when read
+    Column("valid_to", Instant),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("edge_id", String, nullable=False),
+    Column("chunk_id", String, nullable=False, index=True),
+    Column("quote", Text, nullable=False, default=""),
+    Column("confidence", Float, nullable=False, default=1.0),
+    Column("properties", Text, nullable=False, default="{}"),
+    Column("recorded_at", Instant, nullable=False),
+    PrimaryKeyConstraint("edge_id", "chunk_id"),
+)
+
+merges = Table(
+    "merges",
+    metadata,
+    Column("merge_id", Sequence, primary_key=True, autoincrement=True),
+    Column("namespace", String, nullable=False, index=True),
+    Column("kept_id", String, nullable=False, index=True),
+    Column("absorbed_id", String, nullable=False, index=True),
+    Column("decision", String, nullable=False),  # merge | review | rejected | undone
+    Column("score", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_at", Instant, nullable=False),
+)
+
+extractions = Table(
+    "extractions",
+    metadata,
+    Column("chunk_id", String, nullable=False, index=True),
+    Column("extractor", String, nullable=False),
+    Column("payload", Text, nullable=False),
+    PrimaryKeyConstraint("chunk_id", "extractor"),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
+    Column("tier", String, nullable=False),
+    Column("namespace", String, nullable=False),
+    Column("document_key", String, nullable=False, index=True),
+    Column("chunk_ids", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("not_before", Instant, nullable=False, default=0.0),
+    Column("error", Text),
+    Index("journal_by_tier", "tier", "seq"),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("receipt_id", String, primary_key=True),
+    Column("document_digest", String, nullable=False),  # a forgotten document's id is not kept in clear
+    Column("forgotten_at", Instant, nullable=False),
+    Column("counts", Text, nullable=False),
+)
+
+MIGRATIONS: dict[int, list[str]] = {}
+"""SQL statements that lift a registry from the version before to the key's version."""
+
+
+def prepare(connection: Connection) -> None:
+    """Create the tables in an empty registry, or migrate an older one.
+
+    Raises:
+        SchemaVersionError: If a newer release wrote it.
+    """
+    metadata.create_all(connection, tables=[meta])
+    found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
+    if found is None:
+        metadata.create_all(connection)
+        connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
+        return
+    if int(found) > SCHEMA_VERSION:
+        raise SchemaVersionError(found=int(found), supported=SCHEMA_VERSION)
+    for version in range(int(found) + 1, SCHEMA_VERSION + 1):
+        for statement in MIGRATIONS[version]:
+            connection.exec_driver_sql(statement)
+    connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION)))

@@ -1,0 +1,455 @@
+"""Writing the registry: new versions with what each index owes, publishing, hiding, permissions. Every function runs inside its caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+
+from rag2_memory.records import DocumentWrite, Knowledge
+from rag2_memory.tiers import sql_schema as t
+from rag2_memory.tiers.sql_reading import WINDOW_TURNS
+from rag2_memory.tiers.sql_values import batched, insert_new, seconds, to_json
+from rag2_memory.types import INDEX_TIERS, TierName
+
+
+def write_version(connection: Connection, item: DocumentWrite, *, now: float) -> None:
+    """Record a document's new version as pending, and what every index owes for it; a pending version not yet published is replaced."""
+    document, key = item.document, item.key
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).first()
+    if row is None:
+        version = 1
+        connection.execute(
+            insert(t.documents).values(
+                document_key=key, namespace=item.namespace, document_id=document.id, state="live", restricted=bool(document.acl)
+            )
+        )
+        insert_new(connection, t.namespaces, [{"namespace": item.namespace, "generation": 0}])
+        insert_new(connection, t.permissions, [{"document_key": key, "principal": principal} for principal in sorted(document.acl)])
+    else:
+        if row.pending_version is not None:
+            drop_versions(connection, [(key, row.pending_version)])
+        newest = connection.execute(select(func.max(t.versions.c.version)).where(t.versions.c.document_key == key)).scalar()
+        version = (newest or 0) + 1
+    turn = document.turn
+    connection.execute(
+        update(t.documents)
+        .where(t.documents.c.document_key == key)
+        .values(
+            uri=document.uri,
+            root=item.root,
+            pending_version=version,
+            pending_acl=to_json(sorted(document.acl)),
+            thread_id=turn.thread_id if turn else None,
+            turn_ordinal=turn.ordinal if turn else None,
+        )
+    )
+    connection.execute(
+        insert(t.versions).values(
+            document_key=key,
+            version=version,
+            content_hash=item.content_hash,
+            title=document.title,
+            media_type=document.media_type,
+            metadata=to_json(dict(document.metadata)),
+            speaker=turn.speaker if turn else None,
+            spoken_at=seconds(turn.at) if turn else None,
+            modified_at=seconds(document.modified_at),
+        )
+    )
+    _write_chunks(connection, item, version)
+    write_knowledge(connection, item.knowledge, now=now)
+    fresh = sorted({chunk.id for chunk in item.chunks} - _indexed_already(connection, item, version))
+    owe(connection, INDEX_TIERS, item.namespace, key, fresh)
+    if item.touched:
+        owe(connection, ("vector", "lexical"), item.namespace, key, list(item.touched))
+
+
+def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> None:
+    key = item.key
+    insert_new(
+        connection,
+        t.parents,
+        [
+            {"parent_id": p.id, "document_key": key, "heading_path": to_json(p.heading_path), "text": p.text, "tokens": p.tokens}
+            for p in item.parents
+        ],
+    )
+    insert_new(
+        connection,
+        t.version_parents,
+        [
+            {"document_key": key, "version": version, "position": position, "parent_id": p.id, "start": p.start, "end": p.end}
+            for position, p in enumerate(item.parents)
+        ],
+    )
+    insert_new(
+        connection,
+        t.chunks,
+        [
+            {
+                "chunk_id": c.id,
+                "document_key": key,
+                "heading_path": to_json(c.heading_path),
+                "text": c.text,
+                "tokens": c.tokens,
+                "embed_hash": embed_hash,
+            }
+            for c, embed_hash in zip(item.chunks, item.embed_hashes, strict=True)
+        ],
+    )
+    insert_new(
+        connection,
+        t.occurrences,
+        [
+            {
+                "document_key": key,
+                "version": version,
+                "ordinal": c.ordinal,
+                "chunk_id": c.id,
+                "parent_id": c.parent_id,
+                "start": c.start,
+                "end": c.end,
+            }
+            for c in item.chunks
+        ],
+    )
+
+
+def _indexed_already(connection: Connection, item: DocumentWrite, version: int) -> set[str]:
+    """Return chunk ids that a published version of the document holds, so that the indexes have them or owe them already."""
+    query = select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == item.key, t.occurrences.c.version != version)
+    return set(connection.execute(query).scalars())
+
+
+def write_knowledge(connection: Connection, knowledge: Knowledge, *, now: float) -> None:
+    """Add entities, mentions, edges and evidence; what exists stays as it is."""
+    insert_new(
+        connection,
+        t.entities,
+        [{"entity_id": e.id, "namespace": e.namespace, "key": e.key, "name": e.name, "type": e.type} for e in knowledge.entities],
+    )
+    insert_new(
+        connection,
+        t.mentions,
+        [
+            {
+                "chunk_id": m.chunk_id,
+                "entity_id": m.entity_id,
+                "kind": m.kind,
+                "name": m.name,
+                "weight": m.weight,
+                "type": m.type,
+                "properties": to_json(dict(m.properties)),
+            }
+            for m in knowledge.mentions
+        ],
+    )
+    insert_new(
+        connection,
+        t.edges,
+        [
+            {
+                "edge_id": a.edge_id,
+                "namespace": a.namespace,
+                "subject_id": a.subject_id,
+                "predicate": a.predicate,
+                "object_id": a.object_id,
+                "valid_from": seconds(a.valid_from),
+                "valid_to": seconds(a.valid_to),
+            }
+            for a in knowledge.assertions
+        ],
+    )
+    insert_new(
+        connection,
+        t.evidence,
+        [
+            {
+                "edge_id": a.edge_id,
+                "chunk_id": a.chunk_id,
+                "quote": a.quote,
+                "confidence": a.confidence,
+                "properties": to_json(dict(a.properties)),
+                "recorded_at": seconds(a.recorded_at) or now,
+            }
+            for a in knowledge.assertions
+        ],
+    )
+
+
+def store_vectors(connection: Connection, vectors: Mapping[str, NDArray[np.float32]], embedder: str) -> None:
+    """Cache embeddings by the hash of what was embedded."""
+    rows = [{"embedder": embedder, "embed_hash": key, "vector": vector.astype("<f4").tobytes()} for key, vector in vectors.items()]
+    insert_new(connection, t.embeddings, rows)
+
+
+def owe(connection: Connection, tiers: Iterable[TierName], namespace: str, key: str, chunk_ids: Sequence[str]) -> None:
+    """Record in the journal that these chunks may differ between the registry and those indexes."""
+    rows = [
+        {"tier": tier, "namespace": namespace, "document_key": key, "chunk_ids": json.dumps(part), "attempts": 0, "not_before": 0.0}
+        for tier in tiers
+        for part in batched(chunk_ids, 500)
+    ]
+    if rows:
+        connection.execute(insert(t.journal), rows)
+
+
+def publish(connection: Connection, *, now: float, keep_versions: int, keys: Collection[str] | None = None) -> list[str]:
+    """Make every pending version visible whose index work is done; returns the document keys.
+
+    One update per document switches version, title and permissions together. Superseded versions beyond `keep_versions` are dropped and the
+    indexes owe their removal.
+    """
+    owed = exists().where(t.journal.c.document_key == t.documents.c.document_key, t.journal.c.tier.in_(INDEX_TIERS))
+    query = select(t.documents).where(t.documents.c.pending_version.is_not(None), ~owed)
+    rows = connection.execute(query).all()
+    published = []
+    for row in rows:
+        if keys is not None and row.document_key not in keys:
+            continue
+        _publish_one(connection, row.document_key, row.namespace, row.live_version, row.pending_version, json.loads(row.pending_acl), now)
+        trim_versions(connection, row.document_key, row.namespace, keep_versions)
+        published.append(row.document_key)
+    changed(connection, {row.namespace for row in rows if row.document_key in published})
+    return published
+
+
+def _publish_one(
+    connection: Connection, key: str, namespace: str, live: int | None, pending: int, acl: list[str], now: float
+) -> None:
+    before = version_chunks(connection, key, live) if live is not None else set()
+    after = version_chunks(connection, key, pending)
+    set_permissions(connection, key, acl)
+    connection.execute(
+        update(t.documents)
+        .where(t.documents.c.document_key == key)
+        .values(live_version=pending, pending_version=None, pending_acl=None, state="live")
+    )
+    this = (t.versions.c.document_key == key, t.versions.c.version == pending)
+    modified = connection.execute(select(t.versions.c.modified_at).where(*this)).scalar()
+    first = pending == 1
+    effective = min(now, modified) if first and modified is not None else now
+    connection.execute(update(t.versions).where(*this).values(recorded_at=now, effective_from=effective))
+    if live is not None:
+        connection.execute(
+            update(t.versions)
+            .where(t.versions.c.document_key == key, t.versions.c.version == live, t.versions.c.retired_at.is_(None))
+            .values(retired_at=now)
+        )
+    # A changed title or permission concerns every chunk, a changed text only those that came or went; the cache decides by content.
+    owe(connection, ("cache",), namespace, key, sorted(before | after) or [""])
+
+
+def version_chunks(connection: Connection, key: str, version: int) -> set[str]:
+    """Return the chunk ids of one version."""
+    query = select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == key, t.occurrences.c.version == version)
+    return set(connection.execute(query).scalars())
+
+
+def changed(connection: Connection, namespaces: Collection[str]) -> None:
+    """Count a change that readers of these namespaces could see."""
+    if namespaces:
+        connection.execute(
+            update(t.namespaces).where(t.namespaces.c.namespace.in_(sorted(namespaces))).values(generation=t.namespaces.c.generation + 1)
+        )
+
+
+def set_permissions(connection: Connection, key: str, acl: Collection[str]) -> None:
+    """Replace a document's ACL."""
+    connection.execute(delete(t.permissions).where(t.permissions.c.document_key == key))
+    insert_new(connection, t.permissions, [{"document_key": key, "principal": principal} for principal in sorted(acl)])
+    connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(restricted=bool(acl)))
+
+
+def trim_versions(connection: Connection, key: str, namespace: str, keep_versions: int) -> None:
+    """Drop superseded versions beyond the newest `keep_versions`."""
+    query = (
+        select(t.versions.c.version)
+        .where(t.versions.c.document_key == key, t.versions.c.retired_at.is_not(None))
+        .order_by(t.versions.c.version.desc())
+        .offset(keep_versions)
+    )
+    surplus = [(key, version) for version in connection.execute(query).scalars()]
+    gone = drop_versions(connection, surplus)
+    owe(connection, INDEX_TIERS, namespace, key, sorted(gone))
+
+
+def drop_versions(connection: Connection, versions: Sequence[tuple[str, int]]) -> set[str]:
+    """Delete versions and everything that only they held; returns the chunk ids that no version holds any longer."""
+    gone: set[str] = set()
+    for key, version in versions:
+        ids = version_chunks(connection, key, version)
+        for table in (t.occurrences, t.version_parents, t.versions):
+            connection.execute(delete(table).where(table.c.document_key == key, table.c.version == version))
+        still = set(connection.execute(select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == key)).scalars())
+        gone |= ids - still
+        kept = select(t.version_parents.c.parent_id).where(t.version_parents.c.document_key == key)
+        connection.execute(delete(t.parents).where(t.parents.c.document_key == key, t.parents.c.parent_id.not_in(kept)))
+    drop_chunks(connection, gone)
+    return gone
+
+
+def drop_chunks(connection: Connection, ids: Collection[str]) -> dict[str, int]:
+    """Delete chunks with their mentions, evidence, extractions and embeddings that nothing else uses; returns counts by kind."""
+    counts = dict.fromkeys(("chunks", "mentions", "evidence", "edges", "entities", "embeddings"), 0)
+    for part in batched(sorted(ids), 1_000):
+        hashes = list(connection.execute(select(t.chunks.c.embed_hash).where(t.chunks.c.chunk_id.in_(part))).scalars())
+        touched = set(connection.execute(select(t.mentions.c.entity_id).where(t.mentions.c.chunk_id.in_(part))).scalars())
+        edge_ids = set(connection.execute(select(t.evidence.c.edge_id).where(t.evidence.c.chunk_id.in_(part))).scalars())
+        for name, table in (("mentions", t.mentions), ("evidence", t.evidence), ("", t.extractions), ("chunks", t.chunks)):
+            removed = connection.execute(delete(table).where(table.c.chunk_id.in_(part))).rowcount
+            if name:
+                counts[name] += removed
+        counts["embeddings"] += _drop_embeddings(connection, hashes)
+        counts["edges"] += _drop_edges(connection, edge_ids)
+        counts["entities"] += _drop_or_rename_entities(connection, touched)
+    return counts
+
+
+def _drop_embeddings(connection: Connection, hashes: Sequence[str]) -> int:
+    used = select(t.chunks.c.embed_hash).where(t.chunks.c.embed_hash.in_(hashes))
+    return connection.execute(delete(t.embeddings).where(t.embeddings.c.embed_hash.in_(hashes), t.embeddings.c.embed_hash.not_in(used))).rowcount
+
+
+def _drop_edges(connection: Connection, edge_ids: Collection[str]) -> int:
+    removed = 0
+    for part in batched(sorted(edge_ids)):
+        stated = select(t.evidence.c.edge_id).where(t.evidence.c.edge_id.in_(part))
+        removed += connection.execute(delete(t.edges).where(t.edges.c.edge_id.in_(part), t.edges.c.edge_id.not_in(stated))).rowcount
+    return removed
+
+
+def _drop_or_rename_entities(connection: Connection, entity_ids: Collection[str]) -> int:
+    """Delete entities that nothing mentions any longer; name the others by what still mentions them, so that no dropped text lives on in a name."""
+    removed = 0
+    for part in batched(sorted(entity_ids)):
+        mentioned = dict(
+            connection.execute(
+                select(t.mentions.c.entity_id, func.min(t.mentions.c.name)).where(t.mentions.c.entity_id.in_(part)).group_by(t.mentions.c.entity_id)
+            ).all()
+        )
+        orphans = [entity for entity in part if entity not in mentioned]
+        removed += connection.execute(delete(t.entities).where(t.entities.c.entity_id.in_(orphans))).rowcount
+        connection.execute(delete(t.merges).where(t.merges.c.kept_id.in_(orphans) | t.merges.c.absorbed_id.in_(orphans)))
+        for entity, name in mentioned.items():
+            connection.execute(update(t.entities).where(t.entities.c.entity_id == entity).values(name=name))
+    return removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """What hiding a document concerns."""
+
+    key: str
+    namespace: str
+    chunk_ids: frozenset[str]
+
+
+def hide(connection: Connection, keys: Collection[str], *, state: str, now: float, keep_versions: int) -> list[Hidden]:
+    """Take documents out of every answer at once; `state` is `deleted` or `archived`. The indexes owe their removal."""
+    hidden = []
+    for key in sorted(keys):
+        row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+        if row.pending_version is not None:
+            gone = drop_versions(connection, [(key, row.pending_version)])
+            owe(connection, INDEX_TIERS, row.namespace, key, sorted(gone))
+        ids = version_chunks(connection, key, row.live_version) if row.live_version is not None else set()
+        values = {"state": state, "pending_version": None, "pending_acl": None}
+        if state == "deleted":
+            values["live_version"] = None
+            connection.execute(
+                update(t.versions).where(t.versions.c.document_key == key, t.versions.c.retired_at.is_(None)).values(retired_at=now)
+            )
+        connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(**values))
+        if state == "deleted":
+            trim_versions(connection, key, row.namespace, keep_versions)
+        else:
+            everything = set(connection.execute(select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == key)).scalars())
+            owe(connection, INDEX_TIERS, row.namespace, key, sorted(everything))
+        owe(connection, ("cache",), row.namespace, key, sorted(ids) or [""])
+        changed(connection, {row.namespace})
+        hidden.append(Hidden(key=key, namespace=row.namespace, chunk_ids=frozenset(ids)))
+    return hidden
+
+
+def unarchive(connection: Connection, key: str) -> None:
+    """Bring an archived document back; it becomes visible once the indexes hold it again."""
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+    everything = set(connection.execute(select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == key)).scalars())
+    connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(state="live"))
+    owe(connection, INDEX_TIERS, row.namespace, key, sorted(everything))
+    owe(connection, ("cache",), row.namespace, key, sorted(everything) or [""])
+    changed(connection, {row.namespace})
+
+
+def purge(connection: Connection, key: str, *, receipt_id: str, digest: str, now: float) -> dict[str, int]:
+    """Delete every row of a document and what only it knew; the indexes and the cache owe the rest. Returns counts by kind."""
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+    versions = list(connection.execute(select(t.versions.c.version).where(t.versions.c.document_key == key)).scalars())
+    ids = set(connection.execute(select(t.chunks.c.chunk_id).where(t.chunks.c.document_key == key)).scalars())
+    counts = {"versions": len(versions)}
+    counts["parents"] = connection.execute(delete(t.parents).where(t.parents.c.document_key == key)).rowcount
+    counts |= drop_chunks(connection, ids)
+    for table in (t.occurrences, t.version_parents, t.versions, t.permissions, t.journal, t.documents):
+        connection.execute(delete(table).where(table.c.document_key == key))
+    owe(connection, (*INDEX_TIERS, "cache"), row.namespace, key, sorted(ids))
+    changed(connection, {row.namespace})
+    connection.execute(insert(t.receipts).values(receipt_id=receipt_id, document_digest=digest, forgotten_at=now, counts=to_json(counts)))
+    return counts
+
+
+def change_acl(connection: Connection, key: str, acl: Collection[str]) -> None:
+    """Replace a document's permissions at once, those of a pending version included; windows of neighbouring turns follow."""
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+    set_permissions(connection, key, acl)
+    if row.pending_version is not None:
+        connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(pending_acl=to_json(sorted(acl))))
+    ids = version_chunks(connection, key, row.live_version) if row.live_version is not None else set()
+    owe(connection, ("cache",), row.namespace, key, sorted(ids) or [""])
+    if row.thread_id is not None:
+        owe_chunks(connection, "lexical", near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal))
+        owe_chunks(connection, "vector", near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal))
+    changed(connection, {row.namespace})
+
+
+def near_turns(connection: Connection, namespace: str, thread_id: str, ordinal: int) -> set[str]:
+    """Return the chunk ids of a conversation turn and of those whose window holds it."""
+    query = (
+        select(t.occurrences.c.chunk_id)
+        .join(t.documents, t.documents.c.document_key == t.occurrences.c.document_key)
+        .where(
+            t.documents.c.namespace == namespace,
+            t.documents.c.thread_id == thread_id,
+            t.documents.c.turn_ordinal.between(ordinal - WINDOW_TURNS, ordinal + WINDOW_TURNS),
+        )
+    )
+    return set(connection.execute(query).scalars())
+
+
+def owe_chunks(connection: Connection, tier: TierName, ids: Collection[str]) -> None:
+    """Record in the journal that chunks, of whichever documents, may differ between the registry and one index."""
+    by_document: dict[tuple[str, str], list[str]] = {}
+    for part in batched(sorted(ids)):
+        query = select(t.chunks.c.chunk_id, t.chunks.c.document_key, t.documents.c.namespace).where(
+            t.chunks.c.chunk_id.in_(part), t.documents.c.document_key == t.chunks.c.document_key
+        )
+        recorded = set()
+        for chunk_id, key, namespace in connection.execute(query):
+            by_document.setdefault((key, namespace), []).append(chunk_id)
+            recorded.add(chunk_id)
+        by_document.setdefault(("", ""), []).extend(chunk_id for chunk_id in part if chunk_id not in recorded)
+    for (key, namespace), chunk_ids in by_document.items():
+        owe(connection, (tier,), namespace, key, chunk_ids)
+
+
+def knowledge_changed(connection: Connection, ids: Collection[str]) -> None:
+    """Have the cache and readers know that entities or edges of these chunks changed."""
+    owe_chunks(connection, "cache", ids)
+    query = select(t.documents.c.namespace).distinct().join(t.chunks, t.chunks.c.document_key == t.documents.c.document_key)
+    for part in batched(sorted(ids)):
+        changed(connection, set(connection.execute(query.where(t.chunks.c.chunk_id.in_(part))).scalars()))
