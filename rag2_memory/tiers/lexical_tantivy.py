@@ -1,0 +1,268 @@
+"""BM25 search on disk by tantivy: incremental, durable, one small index per namespace."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import tantivy
+
+from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, Rag2MemoryError
+from rag2_memory.records import LexicalDocument
+from rag2_memory.tiers.analysis import Analyzer, lexical_digest
+from rag2_memory.tiers.base import LexicalField, LexicalTier
+from rag2_memory.types import Hit
+
+WRITER_HEAP_BYTES = 30_000_000
+"""Memory of the one indexing thread before it flushes a segment; tantivy refuses less than 15 MB."""
+
+MAX_OPEN_INDEXES = 32
+"""Namespaces kept open on disk. Each costs a thread that watches its folder; opening one takes 0.2 ms."""
+
+MAX_QUERY_TERMS = 96
+"""Longer queries keep their rarest terms: frequent ones hardly change a ranking and cost the most."""
+
+TIE_MARGIN = 16
+"""Extra hits fetched to see whether the k-th shares its score with later ones."""
+
+SCORE_DIGITS = 5
+"""Scores are sums of 32-bit floats in an order that varies; equal ones agree in this many significant digits."""
+
+PAGE = 10_000
+
+_DAMAGE = re.compile(r"corrupt|deserializ|FileDoesNotExist|Schema|mismatch", re.IGNORECASE)
+"""What tantivy says of files that it cannot read."""
+
+
+class TantivyLexicalTier(LexicalTier):
+    """One index per namespace, so that no namespace's documents touch the statistics, and thus the ranking, of another.
+
+    Scores are BM25 with k1 = 1.2, b = 0.75 and idf = ln(1 + (N - n + 0.5) / (n + 0.5)); lengths above 40 terms are stored in steps of at most
+    one eighth. Deleted documents count towards N and n until tantivy merges their segment; until then their terms also stay on disk, and
+    `clear` and indexing anew remove them at once. Each call that writes ends with one commit per namespace it touches (about 10 ms).
+
+    Args:
+        path: Folder of the index, created where absent; `None` keeps it in memory.
+        language: Passed to `Analyzer`.
+        analyzer: Used instead of one for `language`. Documents indexed by another analyser report digests that differ from `lexical_digest`.
+    """
+
+    def __init__(self, path: Path | str | None, *, language: str = "english", analyzer: Analyzer | None = None) -> None:
+        self.analyzer = analyzer or Analyzer(language)
+        self._path = None if path is None else Path(path)
+        self._schema = _schema()
+        self._open: OrderedDict[str, tantivy.Index] = OrderedDict()
+        self._lock = threading.RLock()  # guards _open
+        self._write_lock = threading.Lock()
+
+    def upsert(self, documents: Sequence[LexicalDocument]) -> None:
+        """See `LexicalTier.upsert`. An id belongs to one namespace for good."""
+        by_namespace: defaultdict[str, dict[str, LexicalDocument]] = defaultdict(dict)
+        for document in documents:
+            by_namespace[_folder(document.namespace)][document.id] = document
+        for folder, latest in by_namespace.items():
+            prepared = [(document.id, self._indexed(document)) for document in latest.values()]
+            with self._writing(folder) as writer:
+                for document_id, fields in prepared:
+                    writer.delete_documents_by_term("id", document_id)
+                    writer.add_document(fields)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See `LexicalTier.delete`."""
+        for folder, digests in self._holding(ids):
+            with self._writing(folder) as writer:
+                for document_id in digests:
+                    writer.delete_documents_by_term("id", document_id)
+
+    def search(self, query: str, *, k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
+        """See `LexicalTier.search`."""
+        if k < 1:
+            raise InvalidRequestError(f"got k={k}; needed at least 1 hit.")
+        index = self._index(_folder(namespace))
+        weights = self.analyzer.query(query)
+        if index is None or not weights:
+            return []
+        with _translated():
+            searcher = index.searcher()
+            terms = _rarest(weights, searcher, field)
+            if not terms:
+                return []
+            hits = _first(searcher, tantivy.Query.boolean_query(self._clauses(terms, field)), k)
+            scored = [Hit(_stored(searcher, address, "id"), score) for score, address in hits]
+        return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:k]
+
+    def ids(self) -> Iterator[str]:
+        """See `LexicalTier.ids`."""
+        for _, index in self._indexes():
+            searcher = index.searcher()
+            for offset in range(0, searcher.num_docs, PAGE):
+                with _translated():
+                    hits = searcher.search(tantivy.Query.all_query(), limit=PAGE, offset=offset, count=False).hits
+                    page = [_stored(searcher, address, "id") for _, address in hits]
+                yield from page
+
+    def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """See `LexicalTier.digests`."""
+        return {key: digest for _, found in self._holding(ids) for key, digest in found.items()}
+
+    def document_frequency(self, term: str, *, namespace: str) -> int:
+        """See `LexicalTier.document_frequency`."""
+        index = self._index(_folder(namespace))
+        if index is None:
+            return 0
+        with _translated():
+            return index.searcher().doc_freq("text", term)
+
+    def clear(self) -> None:
+        """See `LexicalTier.clear`."""
+        with self._write_lock, self._lock:
+            self._open.clear()
+            if self._path is not None and self._path.exists():
+                try:
+                    shutil.rmtree(self._path)
+                except OSError as exc:
+                    raise BackendUnavailableError(f"the lexical index at {str(self._path)!r} cannot be removed: {exc}.") from exc
+
+    def close(self) -> None:
+        """See `LexicalTier.close`."""
+        with self._write_lock, self._lock:
+            self._open.clear()
+
+    def _indexed(self, document: LexicalDocument) -> tantivy.Document:
+        fields = tantivy.Document()
+        fields.add_text("id", document.id)
+        fields.add_bytes("digest", lexical_digest(document).encode())
+        fields.add_bytes("analyzer", self.analyzer.name.encode())
+        fields.add_text("text", " ".join(self.analyzer.terms(document.text)))
+        if document.window:
+            fields.add_text("window", " ".join(self.analyzer.terms(document.window)))
+        return fields
+
+    def _clauses(self, terms: Mapping[str, float], field: str) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+        queries = ((tantivy.Query.term_query(self._schema, field, term, index_option="freq"), weight) for term, weight in terms.items())
+        return [(tantivy.Occur.Should, query if weight == 1.0 else tantivy.Query.boost_query(query, weight)) for query, weight in queries]
+
+    def _holding(self, ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the folders whose index holds some of the ids, each with the digests of those it holds."""
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return
+        query = tantivy.Query.term_set_query(self._schema, "id", wanted)
+        for folder, index in self._indexes():
+            with _translated():
+                searcher = index.searcher()
+                hits = searcher.search(query, limit=len(wanted), count=False).hits
+                found = {_stored(searcher, address, "id"): self._digest(searcher, address) for _, address in hits}
+            if found:
+                yield folder, found
+
+    def _digest(self, searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
+        analyzer, digest = _stored(searcher, address, "analyzer"), _stored(searcher, address, "digest")
+        return digest if analyzer == self.analyzer.name else f"{digest} by {analyzer}"
+
+    def _indexes(self) -> Iterator[tuple[str, tantivy.Index]]:
+        with self._lock:
+            folders = sorted(self._open) if self._path is None else sorted(path.parent.name for path in self._path.glob("*/meta.json"))
+        for folder in folders:
+            if (index := self._index(folder)) is not None:
+                yield folder, index
+
+    def _index(self, folder: str, *, create: bool = False) -> tantivy.Index | None:
+        with self._lock:
+            index = self._open.get(folder) or self._opened(folder, create=create)
+            if index is not None:
+                self._open[folder] = index
+                self._open.move_to_end(folder)
+                while self._path is not None and len(self._open) > MAX_OPEN_INDEXES:
+                    self._open.popitem(last=False)
+            return index
+
+    def _opened(self, folder: str, *, create: bool) -> tantivy.Index | None:
+        if self._path is None:
+            return tantivy.Index(self._schema) if create else None
+        path = self._path / folder
+        if not create and not (path / "meta.json").exists():
+            return None
+        with _translated():
+            path.mkdir(parents=True, exist_ok=True)
+            return tantivy.Index(self._schema, path=str(path))
+
+    @contextmanager
+    def _writing(self, folder: str) -> Iterator[tantivy.IndexWriter]:
+        """Hold a writer for one commit. Waiting for its merges here bounds the segments and leaves no thread behind."""
+        with self._write_lock:
+            index = self._index(folder, create=True)
+            assert index is not None
+            with _translated():
+                writer = index.writer(heap_size=WRITER_HEAP_BYTES, num_threads=1)
+                yield writer
+                writer.commit()
+                writer.wait_merging_threads()
+                index.reload()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    for name in ("digest", "analyzer"):
+        builder.add_bytes_field(name, stored=True)
+    for name in ("text", "window"):
+        builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
+    return builder.build()
+
+
+def _folder(namespace: str) -> str:
+    """Return a folder name that any namespace may have on any file system."""
+    return hashlib.blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _rarest(weights: Mapping[str, float], searcher: tantivy.Searcher, field: str) -> dict[str, float]:
+    """Return the known terms, the rarest MAX_QUERY_TERMS of them where there are more."""
+    frequencies = {term: searcher.doc_freq(field, term) for term in weights}
+    known = [term for term, frequency in frequencies.items() if frequency]
+    if len(known) > MAX_QUERY_TERMS:
+        known = sorted(known, key=lambda term: (frequencies[term], term))[:MAX_QUERY_TERMS]
+    return {term: weights[term] for term in known}
+
+
+def _first(searcher: tantivy.Searcher, query: tantivy.Query, k: int) -> list[tuple[float, tantivy.DocAddress]]:
+    """Return the k best and all that share the k-th score."""
+    limit = k + TIE_MARGIN
+    while True:
+        limit = min(limit, max(1, searcher.num_docs))
+        hits = [(float(f"{score:.{SCORE_DIGITS}g}"), address) for score, address in searcher.search(query, limit=limit, count=False).hits]
+        if len(hits) < limit or limit == searcher.num_docs or hits[-1][0] < hits[k - 1][0]:
+            return [hit for hit in hits if len(hits) <= k or hit[0] >= hits[k - 1][0]]
+        limit *= 4
+
+
+def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress, name: str) -> str:
+    value = searcher.doc(address).get_first(name)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what tantivy raises (ValueError mostly; a panic is a BaseException) into this library's errors."""
+    try:
+        yield
+    except Rag2MemoryError:
+        raise
+    except (ValueError, RuntimeError, OSError) as exc:
+        raise _failure(exc) from exc
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":
+            raise
+        raise CorruptIndexError(tier="lexical", problem=f"tantivy panicked: {exc}") from exc
+
+
+def _failure(exc: Exception) -> BackendUnavailableError:
+    if _DAMAGE.search(str(exc)):
+        return CorruptIndexError(tier="lexical", problem=str(exc))
+    return BackendUnavailableError(f"tantivy failed: {exc}. Check the disk and the folder's permissions, then call memory.repair().")
