@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from rag2_memory.types import Chunk, Document, Parent, TierName
+import numpy as np
+from numpy.typing import NDArray
+
+from rag2_memory.types import Chunk, Document, Hit, Parent, TierName
 
 MentionKind = Literal["subject", "mention"]
 """`subject`: the chunk is about the entity (its title or heading); `mention`: it names the entity."""
@@ -186,8 +189,6 @@ class DocumentWrite:
     embed_hashes: tuple[str, ...] = ()
     """One per chunk: the hash of what is embedded."""
     knowledge: Knowledge = field(default_factory=Knowledge)
-    touched: tuple[str, ...] = ()
-    """Chunk ids of neighbouring turns whose windows change with this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,8 @@ class DocumentState:
     state: str
     """`live`, `archived` or `deleted`."""
     acl: frozenset[str]
+    source_acl: frozenset[str]
+    """As the source last said; `acl` differs once someone changed it here."""
     live_version: int | None
     pending_version: int | None
     content_hash: str

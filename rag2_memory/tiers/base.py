@@ -245,12 +245,15 @@ class RegistryTier(ABC):
         """Bring an archived document back."""
 
     @abstractmethod
-    def set_acl(self, key: str, acl: Collection[str]) -> None:
-        """Replace a document's permissions; effective for every reader that asks afterwards."""
+    def set_acl(self, key: str, acl: Collection[str], *, from_source: bool = False) -> None:
+        """Replace a document's permissions; effective for every reader that asks afterwards.
+
+        With `from_source` the source itself changed them; otherwise they outlive every re-ingest of a source that says what it said before.
+        """
 
     @abstractmethod
-    def relocate(self, key: str, *, uri: str | None, root: str | None) -> None:
-        """Note where an unchanged document was found this time."""
+    def relocate(self, key: str, *, uri: str | None, root: str | None, modified_at: datetime | None) -> None:
+        """Note where, and with which date, an unchanged document was found this time."""
 
     @abstractmethod
     def purge(self, key: str, *, receipt_id: str, digest: str, now: datetime) -> dict[str, int]:
@@ -325,6 +328,10 @@ class RegistryTier(ABC):
         """Cache embeddings by hash."""
 
     @abstractmethod
+    def set_windows(self, hashes: Mapping[str, str]) -> None:
+        """Note, by chunk id, which cached embedding is a conversation turn's window; earlier ones that nothing uses are dropped."""
+
+    @abstractmethod
     def graph_passages(self, ids: Collection[str]) -> dict[str, GraphPassage]:
         """Return what the graph index should hold for the indexable ones of these ids, by canonical entities."""
 
@@ -365,6 +372,10 @@ class RegistryTier(ABC):
     @abstractmethod
     def mentions(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[Mention]:
         """Return the mentions of surface entities in chunks that the scope sees."""
+
+    @abstractmethod
+    def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
+        """Return those surface entities that a chunk the scope sees mentions; no other exists for it."""
 
     @abstractmethod
     def assertions(

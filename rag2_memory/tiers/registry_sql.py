@@ -100,13 +100,13 @@ class SqlRegistry(RegistryTier):
         with self._writing() as connection:
             sql_writing.unarchive(connection, key)
 
-    def set_acl(self, key: str, acl: Collection[str]) -> None:
+    def set_acl(self, key: str, acl: Collection[str], *, from_source: bool = False) -> None:
         with self._writing() as connection:
-            sql_writing.change_acl(connection, key, acl)
+            (sql_writing.take_source_acl if from_source else sql_writing.change_acl)(connection, key, acl)
 
-    def relocate(self, key: str, *, uri: str | None, root: str | None) -> None:
+    def relocate(self, key: str, *, uri: str | None, root: str | None, modified_at: datetime | None) -> None:
         with self._writing() as connection:
-            connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(uri=uri, root=root))
+            sql_writing.relocate(connection, key, uri=uri, root=root, modified_at=modified_at)
 
     def purge(self, key: str, *, receipt_id: str, digest: str, now: datetime) -> dict[str, int]:
         with self._writing() as connection:
@@ -198,6 +198,10 @@ class SqlRegistry(RegistryTier):
         with self._writing() as connection:
             sql_writing.store_vectors(connection, vectors, embedder)
 
+    def set_windows(self, hashes: Mapping[str, str]) -> None:
+        with self._writing() as connection:
+            sql_writing.set_windows(connection, hashes)
+
     def graph_passages(self, ids: Collection[str]) -> dict[str, GraphPassage]:
         namespaces = set(self.indexable(ids).values())
         canonical = {key: value for namespace in namespaces for key, value in self._canonical_ids(namespace).items()}
@@ -266,6 +270,10 @@ class SqlRegistry(RegistryTier):
     def mentions(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[Mention]:
         with self._reading() as connection:
             return sql_graph.visible_mentions(connection, entity_ids, scope, as_of)
+
+    def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
+        with self._reading() as connection:
+            return sql_graph.seen_entities(connection, entity_ids, scope, as_of)
 
     def assertions(
         self,

@@ -137,6 +137,19 @@ def visible_mentions(
     return found
 
 
+def seen_entities(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
+    """Return those entities that some chunk which the scope sees mentions."""
+    found: set[str] = set()
+    for part in batched(list(entity_ids)):
+        seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id).where(t.occurrences.c.chunk_id == t.mentions.c.chunk_id).exists()
+        wanted = select(t.entities.c.entity_id).where(
+            t.entities.c.entity_id.in_(part),
+            select(t.mentions.c.entity_id).where(t.mentions.c.entity_id == t.entities.c.entity_id, seen).exists(),
+        )
+        found.update(connection.execute(wanted).scalars())
+    return found
+
+
 def known_keys(connection: Connection, namespace: str, keys: Collection[str]) -> dict[str, str]:
     """Return entity ids by normalised key, for those keys that the namespace knows."""
     found: dict[str, str] = {}

@@ -212,6 +212,7 @@ def _state_of(row: Row[Any], acl: set[str]) -> DocumentState:
         root=row.root,
         state=row.state,
         acl=pending,
+        source_acl=frozenset(json.loads(row.source_acl)),
         live_version=row.live_version,
         pending_version=row.pending_version,
         content_hash=row.content_hash or "",

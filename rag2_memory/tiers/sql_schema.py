@@ -55,6 +55,7 @@ documents = Table(
     Column("live_version", Integer),  # NULL until the first version is published
     Column("pending_version", Integer),  # written, waiting for the indexes
     Column("pending_acl", Text),  # JSON; takes effect with the pending version
+    Column("source_acl", Text, nullable=False, default="[]"),  # JSON; as the source last said: an ACL set since then outlives a re-ingest
     Column("thread_id", String),
     Column("turn_ordinal", Integer),
     Index("documents_by_id", "namespace", "document_id", unique=True),
@@ -109,6 +110,7 @@ chunks = Table(
     Column("text", Text, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("embed_hash", String, nullable=False, index=True),
+    Column("window_hash", String, index=True),  # of a conversation turn with its neighbours, once that was embedded
 )
 
 occurrences = Table(

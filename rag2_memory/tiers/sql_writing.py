@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from rag2_memory.types import INDEX_TIERS, TierName
 def write_version(connection: Connection, item: DocumentWrite, *, now: float) -> None:
     """Record a document's new version as pending, and what every index owes for it; a pending version not yet published is replaced."""
     document, key = item.document, item.key
+    source_acl = to_json(sorted(document.acl))
+    acl = source_acl
     row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).first()
     if row is None:
         version = 1
@@ -33,6 +36,8 @@ def write_version(connection: Connection, item: DocumentWrite, *, now: float) ->
     else:
         if row.pending_version is not None:
             drop_versions(connection, [(key, row.pending_version)])
+        if row.source_acl == source_acl and row.state == "live":
+            acl = row.pending_acl if row.pending_acl is not None else to_json(permissions_of(connection, key))
         newest = connection.execute(select(func.max(t.versions.c.version)).where(t.versions.c.document_key == key)).scalar()
         version = (newest or 0) + 1
     turn = document.turn
@@ -43,7 +48,8 @@ def write_version(connection: Connection, item: DocumentWrite, *, now: float) ->
             uri=document.uri,
             root=item.root,
             pending_version=version,
-            pending_acl=to_json(sorted(document.acl)),
+            pending_acl=acl,
+            source_acl=source_acl,
             thread_id=turn.thread_id if turn else None,
             turn_ordinal=turn.ordinal if turn else None,
         )
@@ -65,8 +71,9 @@ def write_version(connection: Connection, item: DocumentWrite, *, now: float) ->
     write_knowledge(connection, item.knowledge, now=now)
     fresh = sorted({chunk.id for chunk in item.chunks} - _indexed_already(connection, item, version))
     owe(connection, INDEX_TIERS, item.namespace, key, fresh)
-    if item.touched:
-        owe(connection, ("vector", "lexical"), item.namespace, key, list(item.touched))
+    if turn is not None:
+        near = near_turns(connection, item.namespace, turn.thread_id, turn.ordinal) - {chunk.id for chunk in item.chunks}
+        owe(connection, ("vector", "lexical"), item.namespace, key, sorted(near))
 
 
 def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> None:
@@ -259,6 +266,11 @@ def changed(connection: Connection, namespaces: Collection[str]) -> None:
         )
 
 
+def permissions_of(connection: Connection, key: str) -> list[str]:
+    """Return a document's ACL, sorted."""
+    return sorted(connection.execute(select(t.permissions.c.principal).where(t.permissions.c.document_key == key)).scalars())
+
+
 def set_permissions(connection: Connection, key: str, acl: Collection[str]) -> None:
     """Replace a document's ACL."""
     connection.execute(delete(t.permissions).where(t.permissions.c.document_key == key))
@@ -298,7 +310,8 @@ def drop_chunks(connection: Connection, ids: Collection[str]) -> dict[str, int]:
     """Delete chunks with their mentions, evidence, extractions and embeddings that nothing else uses; returns counts by kind."""
     counts = dict.fromkeys(("chunks", "mentions", "evidence", "edges", "entities", "embeddings"), 0)
     for part in batched(sorted(ids), 1_000):
-        hashes = list(connection.execute(select(t.chunks.c.embed_hash).where(t.chunks.c.chunk_id.in_(part))).scalars())
+        stored = connection.execute(select(t.chunks.c.embed_hash, t.chunks.c.window_hash).where(t.chunks.c.chunk_id.in_(part))).all()
+        hashes = sorted({key for row in stored for key in row if key is not None})
         touched = set(connection.execute(select(t.mentions.c.entity_id).where(t.mentions.c.chunk_id.in_(part))).scalars())
         edge_ids = set(connection.execute(select(t.evidence.c.edge_id).where(t.evidence.c.chunk_id.in_(part))).scalars())
         for name, table in (("mentions", t.mentions), ("evidence", t.evidence), ("", t.extractions), ("chunks", t.chunks)):
@@ -312,8 +325,28 @@ def drop_chunks(connection: Connection, ids: Collection[str]) -> dict[str, int]:
 
 
 def _drop_embeddings(connection: Connection, hashes: Sequence[str]) -> int:
-    used = select(t.chunks.c.embed_hash).where(t.chunks.c.embed_hash.in_(hashes))
-    return connection.execute(delete(t.embeddings).where(t.embeddings.c.embed_hash.in_(hashes), t.embeddings.c.embed_hash.not_in(used))).rowcount
+    """Delete cached embeddings that no chunk uses any longer."""
+    removed = 0
+    for part in batched(hashes):
+        used = {
+            key
+            for column in (t.chunks.c.embed_hash, t.chunks.c.window_hash)
+            for key in connection.execute(select(column).where(column.in_(part))).scalars()
+        }
+        unused = [key for key in part if key not in used]
+        removed += connection.execute(delete(t.embeddings).where(t.embeddings.c.embed_hash.in_(unused))).rowcount
+    return removed
+
+
+def set_windows(connection: Connection, hashes: Mapping[str, str]) -> None:
+    """Note which embedding is a turn's window, and drop those that were one before."""
+    before: list[str] = []
+    for part in batched(sorted(hashes)):
+        rows = connection.execute(select(t.chunks.c.chunk_id, t.chunks.c.window_hash).where(t.chunks.c.chunk_id.in_(part)))
+        before += [old for chunk_id, old in rows if old is not None and old != hashes[chunk_id]]
+    for chunk_id, key in sorted(hashes.items()):
+        connection.execute(update(t.chunks).where(t.chunks.c.chunk_id == chunk_id).values(window_hash=key))
+    _drop_embeddings(connection, before)
 
 
 def _drop_edges(connection: Connection, edge_ids: Collection[str]) -> int:
@@ -412,8 +445,8 @@ def change_acl(connection: Connection, key: str, acl: Collection[str]) -> None:
     ids = version_chunks(connection, key, row.live_version) if row.live_version is not None else set()
     owe(connection, ("cache",), row.namespace, key, sorted(ids) or [""])
     if row.thread_id is not None:
-        owe_chunks(connection, "lexical", near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal))
-        owe_chunks(connection, "vector", near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal))
+        near = near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal)
+        owe(connection, ("vector", "lexical"), row.namespace, key, sorted(near))
     changed(connection, {row.namespace})
 
 
@@ -438,11 +471,8 @@ def owe_chunks(connection: Connection, tier: TierName, ids: Collection[str]) -> 
         query = select(t.chunks.c.chunk_id, t.chunks.c.document_key, t.documents.c.namespace).where(
             t.chunks.c.chunk_id.in_(part), t.documents.c.document_key == t.chunks.c.document_key
         )
-        recorded = set()
         for chunk_id, key, namespace in connection.execute(query):
             by_document.setdefault((key, namespace), []).append(chunk_id)
-            recorded.add(chunk_id)
-        by_document.setdefault(("", ""), []).extend(chunk_id for chunk_id in part if chunk_id not in recorded)
     for (key, namespace), chunk_ids in by_document.items():
         owe(connection, (tier,), namespace, key, chunk_ids)
 
@@ -453,3 +483,21 @@ def knowledge_changed(connection: Connection, ids: Collection[str]) -> None:
     query = select(t.documents.c.namespace).distinct().join(t.chunks, t.chunks.c.document_key == t.documents.c.document_key)
     for part in batched(sorted(ids)):
         changed(connection, set(connection.execute(query.where(t.chunks.c.chunk_id.in_(part))).scalars()))
+
+
+def take_source_acl(connection: Connection, key: str, acl: Collection[str]) -> None:
+    """Follow an ACL that changed at the source of an otherwise unchanged document."""
+    change_acl(connection, key, acl)
+    connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(source_acl=to_json(sorted(acl))))
+
+
+def relocate(connection: Connection, key: str, *, uri: str | None, root: str | None, modified_at: datetime | None) -> None:
+    """Note where, and with which date, an unchanged document was found."""
+    connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(uri=uri, root=root))
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+    version = row.pending_version or row.live_version
+    connection.execute(
+        update(t.versions).where(t.versions.c.document_key == key, t.versions.c.version == version).values(modified_at=seconds(modified_at))
+    )
+    owe(connection, ("cache",), row.namespace, key, sorted(version_chunks(connection, key, version)) or [""])
+    changed(connection, {row.namespace})
