@@ -1,0 +1,85 @@
+"""The check between reading and believing: an edge is kept only if its predicate, its endpoints and its evidence hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from rag2_memory.knowledge.mentions import normalize_name
+from rag2_memory.knowledge.schema import GraphSchema
+from rag2_memory.records import Relation
+from rag2_memory.types import Chunk
+
+VerifyStep = Callable[[Relation, Chunk, GraphSchema], str]
+"""Given a relation, its chunk and the schema, returns why the relation is refused; empty if it holds."""
+
+_SPACES = re.compile(r"[\s*_`|\[\]]+")
+"""Markup that a quote may leave out or add."""
+_RELATIVE = re.compile(
+    r"\b(?:to|yester)day\b|\btomorrow\b|\bnow\b|\bago\b|\b(?:last|this|next|past|previous|current)\b|\bsince\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
+    re.IGNORECASE,
+)
+
+
+def verify_relation(relation: Relation, chunk: Chunk, schema: GraphSchema) -> str:
+    """Say why a relation does not hold; empty if it does.
+
+    Refused are: a predicate outside the schema, endpoint types outside its domain or range, an endpoint that neither the text nor the
+    title nor a heading names, an edge from a thing to itself, a quote that does not stand in the text, a window that ends before it
+    starts, and a date of which the text says nothing.
+    """
+    objection = schema.objection(relation.predicate, relation.subject_type, relation.object_type)
+    if objection:
+        return objection
+    subject, target = normalize_name(relation.subject), normalize_name(relation.object)
+    if subject == target:
+        return f"the edge would tie {relation.subject!r} to itself"
+    text = chunk.index_text
+    for side, name, key in (("subject", relation.subject, subject), ("object", relation.object, target)):
+        if not key:
+            return f"the {side} {name!r} is no name"
+        if not _names(text, name, key) and not _speaks(chunk, key):
+            return f"the {side} {name!r} is not named in the passage"
+    if relation.quote and not _stands_in(relation.quote, text):
+        return f"the quote {_shortened(relation.quote)!r} does not stand in the passage"
+    return _date_objection(relation, text)
+
+
+def ground_predicate(relation: Relation, schema: GraphSchema) -> Relation:
+    """Return the relation under the schema's name for its predicate; unchanged where the schema has none."""
+    name = schema.predicate_name(relation.predicate)
+    return relation if name is None or name == relation.predicate else replace(relation, predicate=name)
+
+
+def _names(text: str, name: str, key: str) -> bool:
+    if name.casefold() in text.casefold():
+        return True
+    return f" {key} " in f" {normalize_name(text)} "
+
+
+def _speaks(chunk: Chunk, key: str) -> bool:
+    """Whether the name is the speaker of a conversation turn, who is meant by `I`."""
+    return chunk.turn is not None and normalize_name(chunk.turn.speaker) == key
+
+
+def _stands_in(quote: str, text: str) -> bool:
+    return quote in text or _flat(quote) in _flat(text)
+
+
+def _flat(text: str) -> str:
+    return _SPACES.sub(" ", text).strip().casefold()
+
+
+def _date_objection(relation: Relation, text: str) -> str:
+    start, end = relation.valid_from, relation.valid_to
+    if start is not None and end is not None and end <= start:
+        return f"it would end on {end.date().isoformat()}, not after its start on {start.date().isoformat()}"
+    for moment in (start, end):
+        if moment is not None and not any(character.isdigit() for character in text) and not _RELATIVE.search(text):
+            return f"the date {moment.date().isoformat()} has no words in the passage"
+    return ""
+
+
+def _shortened(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
