@@ -50,12 +50,115 @@ class Predicate:
     description: str = ""
 
 
+_MADE = ("Project", "Component", "Document")
+
+DEFAULT_NODE_TYPES: tuple[NodeType, ...] = (
+    NodeType(name="Developer", properties=("id", "name", "team", "role"), description="A person."),
+    NodeType(
+        name="Project",
+        properties=("id", "name", "repository_url", "status"),
+        description="An undertaking or product that people lead and contribute to.",
+    ),
+    NodeType(
+        name="Component",
+        properties=("id", "name", "technology_stack", "version"),
+        description="A service, library, database, device or API that a project is made of or uses.",
+    ),
+    NodeType(
+        name="Document",
+        properties=("id", "title", "file_path", "last_modified"),
+        description="A page, decision record, runbook, report or release note.",
+    ),
+)
+
+DEFAULT_PREDICATES: tuple[Predicate, ...] = (
+    Predicate(
+        name="LEAD_ARCHITECT_OF",
+        domain=("Developer",),
+        range=("Project", "Component"),
+        properties=("role",),
+        exclusive="object",
+        aliases=("leads", "led", "lead of", "lead architect of", "is lead architect of", "heads", "is the lead of"),
+        description="Leads it; one lead at a time.",
+    ),
+    Predicate(
+        name="CONTRIBUTES_TO",
+        domain=("Developer",),
+        range=_MADE,
+        properties=("role", "commits_count", "active_since"),
+        aliases=("contributes to", "works on", "member of", "contributor to"),
+        description="Works on it.",
+    ),
+    Predicate(
+        name="DEVELOPED_BY",
+        domain=_MADE,
+        range=("Developer",),
+        properties=("role",),
+        aliases=("developed by", "maintained by", "owned by", "built by", "written by", "created by"),
+        description="Is built, maintained or owned by that person.",
+    ),
+    Predicate(
+        name="DEPENDS_ON",
+        domain=("Project", "Component"),
+        range=("Project", "Component"),
+        properties=("type", "version_constraint"),
+        aliases=("depends on", "depend on", "relies on", "requires", "uses", "runs on", "is built on"),
+        description="Needs it to work, or is made of it.",
+    ),
+    Predicate(
+        name="UPDATED_BY",
+        domain=_MADE,
+        range=("Developer", "Document"),
+        properties=("timestamp", "commit_hash"),
+        momentary=True,
+        aliases=("updated by", "changed by", "upgraded by", "patched by", "rotated by", "modified by"),
+        description="Was changed at `timestamp` by a person, or by the release or record that says so.",
+    ),
+    Predicate(
+        name="EXPORTS",
+        domain=("Project", "Component"),
+        range=("Component",),
+        aliases=("exports", "exposes", "publishes", "provides"),
+        description="Offers an interface or data to others.",
+    ),
+    Predicate(
+        name="DEPRECATED",
+        range=_MADE,
+        momentary=True,
+        aliases=("deprecated", "deprecates", "replaces", "replaced", "supersedes", "superseded", "retired"),
+        description="Replaced, retired or deprecated it.",
+    ),
+    Predicate(
+        name="REFERENCES",
+        domain=_MADE,
+        aliases=("references", "refers to", "cites", "links to", "see"),
+        description="Points the reader to it.",
+    ),
+    Predicate(
+        name="WRITTEN_ABOUT",
+        domain=("Document",),
+        properties=("relevance_score", "last_reviewed"),
+        aliases=("written about", "describes", "is about", "documents", "covers"),
+        description="The document is about it.",
+    ),
+    Predicate(
+        name="RELATED_TO",
+        properties=("phrase",),
+        aliases=("related to", "is related to"),
+        description="Any other tie; `phrase` says which.",
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSchema:
-    """The node types and predicates of a memory. Immutable; `extended` returns a larger one."""
+    """The node types and predicates of a memory; by default developers, projects, components, documents and how they relate.
 
-    node_types: tuple[NodeType, ...]
-    predicates: tuple[Predicate, ...]
+    Immutable; `extended` returns a larger one.
+    """
+
+    node_types: tuple[NodeType, ...] = DEFAULT_NODE_TYPES
+    predicates: tuple[Predicate, ...] = DEFAULT_PREDICATES
     open: bool = False
     """Whether any phrase may serve as a predicate and any word as a type; declared predicates keep their rules."""
     _predicate_index: Mapping[str, Predicate] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -270,103 +373,4 @@ def _load_yaml(text: str, path: Path) -> Any:
         raise InvalidRequestError(f"the schema file {str(path)!r} is not valid YAML: {exc}.") from exc
 
 
-_MADE = ("Project", "Component", "Document")
-
-DEFAULT_SCHEMA = GraphSchema(
-    node_types=(
-        NodeType(name="Developer", properties=("id", "name", "team", "role"), description="A person."),
-        NodeType(
-            name="Project",
-            properties=("id", "name", "repository_url", "status"),
-            description="An undertaking or product that people lead and contribute to.",
-        ),
-        NodeType(
-            name="Component",
-            properties=("id", "name", "technology_stack", "version"),
-            description="A service, library, database, device or API that a project is made of or uses.",
-        ),
-        NodeType(
-            name="Document",
-            properties=("id", "title", "file_path", "last_modified"),
-            description="A page, decision record, runbook, report or release note.",
-        ),
-    ),
-    predicates=(
-        Predicate(
-            name="LEAD_ARCHITECT_OF",
-            domain=("Developer",),
-            range=("Project", "Component"),
-            properties=("role",),
-            exclusive="object",
-            aliases=("leads", "led", "lead of", "lead architect of", "is lead architect of", "heads", "is the lead of"),
-            description="Leads it; one lead at a time.",
-        ),
-        Predicate(
-            name="CONTRIBUTES_TO",
-            domain=("Developer",),
-            range=_MADE,
-            properties=("role", "commits_count", "active_since"),
-            aliases=("contributes to", "works on", "member of", "contributor to"),
-            description="Works on it.",
-        ),
-        Predicate(
-            name="DEVELOPED_BY",
-            domain=_MADE,
-            range=("Developer",),
-            properties=("role",),
-            aliases=("developed by", "maintained by", "owned by", "built by", "written by", "created by"),
-            description="Is built, maintained or owned by that person.",
-        ),
-        Predicate(
-            name="DEPENDS_ON",
-            domain=("Project", "Component"),
-            range=("Project", "Component"),
-            properties=("type", "version_constraint"),
-            aliases=("depends on", "depend on", "relies on", "requires", "uses", "runs on", "is built on"),
-            description="Needs it to work, or is made of it.",
-        ),
-        Predicate(
-            name="UPDATED_BY",
-            domain=_MADE,
-            range=("Developer", "Document"),
-            properties=("timestamp", "commit_hash"),
-            momentary=True,
-            aliases=("updated by", "changed by", "upgraded by", "patched by", "rotated by", "modified by"),
-            description="Was changed at `timestamp` by a person, or by the release or record that says so.",
-        ),
-        Predicate(
-            name="EXPORTS",
-            domain=("Project", "Component"),
-            range=("Component",),
-            aliases=("exports", "exposes", "publishes", "provides"),
-            description="Offers an interface or data to others.",
-        ),
-        Predicate(
-            name="DEPRECATED",
-            range=_MADE,
-            momentary=True,
-            aliases=("deprecated", "deprecates", "replaces", "replaced", "supersedes", "superseded", "retired"),
-            description="Replaced, retired or deprecated it.",
-        ),
-        Predicate(
-            name="REFERENCES",
-            domain=_MADE,
-            aliases=("references", "refers to", "cites", "links to", "see"),
-            description="Points the reader to it.",
-        ),
-        Predicate(
-            name="WRITTEN_ABOUT",
-            domain=("Document",),
-            properties=("relevance_score", "last_reviewed"),
-            aliases=("written about", "describes", "is about", "documents", "covers"),
-            description="The document is about it.",
-        ),
-        Predicate(
-            name="RELATED_TO",
-            properties=("phrase",),
-            aliases=("related to", "is related to"),
-            description="Any other tie; `phrase` says which.",
-        ),
-    ),
-)
-"""Developers, projects, components and documents, and how they relate."""
+DEFAULT_SCHEMA = GraphSchema()

@@ -1,269 +1,195 @@
-"""When a fact held: validity windows resolved from what sources assert, at read time, over the assertions that a scope may see.
-
-Nothing is stored as closed: the same assertions give the same windows whatever order they arrived in, a back-dated fact takes its place in
-the sequence, and a holder whose evidence a scope cannot see closes nothing for that scope.
-
-Rules, in this order:
-1. What was not recorded yet, or was retracted already, at the asked transaction time does not count.
-2. Statements of one edge are read together: one that says since when, one that says until when, one that says neither.
-3. On the exclusive side of a predicate a new holder closes the holders before it at its start. A stated end wins over that; an end stated by the
-   month or year gives way to a successor who starts within it. Holders who start at the same moment contradict each other and both stay.
-4. Other facts never retire one another.
-"""
+"""Facts as callers see them: assertions of one edge and window joined with their evidence, at a point of both time axes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from typing import Any
 
 from rag2_memory.knowledge.schema import GraphSchema
-from rag2_memory.records import Assertion
+from rag2_memory.knowledge.windows import (
+    EARLIEST,
+    FROM_PRECISION,
+    OBSERVED_AT,
+    TO_PRECISION,
+    Window,
+    exclusive_slots,
+    known_at,
+    moment_of,
+    resolve_windows,
+)
+from rag2_memory.records import Assertion, Entity
+from rag2_memory.types import AsOf, Fact
 
-OBSERVED_AT = "observed_at"
-"""Edge property: when the source that states the edge was written, ISO 8601. It orders exclusive facts that state no start."""
-FROM_PRECISION = "from_precision"
-TO_PRECISION = "to_precision"
-"""Edge properties: the unit (`month`, `year`, …) in which a source stated the start or the end; absent where it named a day."""
-ENDED_BY = "before"
-"""As `TO_PRECISION`: the fact was over by then ("led" in the past tense), when exactly is unknown."""
-
-_UNIT_DAYS = {"week": 7, "part": 122, "season": 92, "quarter": 92, "half": 184, "year": 366, "decade": 3653, "month": 31, "range": 92}
-"""Longest each unit can be; a start within it agrees with one stated by the unit alone."""
-EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
-"""Stands for an unknown start where moments are compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """The effective validity of an edge: [valid_from, valid_to), open where `None`."""
-
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-
-    def holds_at(self, moment: datetime) -> bool:
-        """Whether the window contains a moment; an unknown start counts as before, an open end as after."""
-        return (self.valid_from is None or self.valid_from <= moment) and (self.valid_to is None or moment < self.valid_to)
-
-    def overlaps(self, start: datetime | None, end: datetime | None) -> bool:
-        """Whether any moment of [start, end) lies in the window; `None` is unbounded."""
-        begins_before = end is None or self.valid_from is None or self.valid_from < end
-        ends_after = start is None or self.valid_to is None or self.valid_to > start
-        return begins_before and ends_after
+__all__ = ["Window", "exclusive_slots", "fact_json", "facts_at", "facts_from", "known_at", "resolve_windows"]
 
 
-@dataclass(slots=True)
-class _Tenure:
-    """One stretch of one edge, with the assertions that speak of it."""
-
-    start: datetime | None
-    end: datetime | None
-    start_unit: str = ""
-    end_unit: str = ""
-    observed: datetime | None = None
-    edges: set[str] = field(default_factory=set)
-
-    @property
-    def begin(self) -> datetime:
-        """Where it stands among other holders: its start, else when it was seen to hold, else the beginning of time."""
-        if self.start is not None:
-            return self.start
-        return self.observed if self.end is None and self.observed is not None else EARLIEST
-
-
-def known_at(assertions: Iterable[Assertion], recorded: datetime | None) -> list[Assertion]:
-    """Return what the memory knew at a moment of transaction time; `None` is now, where nothing retracted counts."""
-    if recorded is None:
-        return [assertion for assertion in assertions if assertion.retracted_at is None]
-    return [
-        assertion
-        for assertion in assertions
-        if (assertion.recorded_at is None or assertion.recorded_at <= recorded)
-        and (assertion.retracted_at is None or assertion.retracted_at > recorded)
-    ]
-
-
-def exclusive_slots(
-    assertions: Iterable[Assertion], schema: GraphSchema, *, canonical: Mapping[str, str] | None = None
-) -> set[tuple[str, str, str]]:
-    """Return the slots `(predicate, side, canonical entity id)` in which other holders may close these assertions.
-
-    A caller that starts from one entity's assertions must load those of each slot as well before it calls `resolve_windows`; `side` is the
-    side that the entity stands on.
-    """
-    ids = canonical or {}
-    slots = set()
-    for assertion in assertions:
-        side = _exclusive_side(assertion.predicate, schema)
-        if side:
-            holder_of = assertion.object_id if side == "object" else assertion.subject_id
-            slots.add((assertion.predicate, side, ids.get(holder_of, holder_of)))
-    return slots
-
-
-def resolve_windows(
-    assertions: Iterable[Assertion], schema: GraphSchema, *, canonical: Mapping[str, str] | None = None
-) -> dict[str, Window]:
-    """Return the effective window of every edge. Pure; the order of the assertions does not matter.
+def facts_from(
+    assertions: Sequence[Assertion],
+    *,
+    entities: Mapping[str, Entity],
+    windows: Mapping[str, Window],
+    schema: GraphSchema,
+    as_of: AsOf | None = None,
+    during: tuple[datetime | None, datetime | None] | None = None,
+    canonical: Mapping[str, str] | None = None,
+    documents: Mapping[str, str] | None = None,
+) -> list[Fact]:
+    """Return assertions as facts, those of one edge and window joined with all their evidence.
 
     Args:
-        assertions: What one scope may see, already limited by `known_at`, complete for every slot of `exclusive_slots`.
-        schema: Says which predicates are exclusive and which are momentary.
-        canonical: Entity id → id of the entity it was merged into; absent ids stand for themselves.
+        assertions: Visible to the scope and limited by `known_at`.
+        entities: Canonical entity id → the entity with the name that the scope is shown. Assertions with an absent endpoint are left out.
+        windows: What `resolve_windows` returned for them.
+        schema: Gives endpoint types where an entity's own does not fit, and says which predicates are momentary.
+        as_of: With `valid`, only what held then; without it, the whole history, ended facts included. `recorded` is for `known_at`.
+        during: Only what held at some moment of [start, end), or for a momentary predicate happened in it.
+        canonical: Entity id → id of the entity it was merged into.
+        documents: Chunk id → document id, for `Fact.documents`.
 
     Returns:
-        One window per edge id. Edges of one subject, predicate and object that speak of the same stretch share a window.
+        Facts ordered by predicate, open ones first, then the latest start first.
     """
     ids = canonical or {}
-    by_triple: dict[tuple[str, str, str], list[Assertion]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, Window], list[Assertion]] = defaultdict(list)
     for assertion in assertions:
         subject, target = (ids.get(entity, entity) for entity in (assertion.subject_id, assertion.object_id))
-        by_triple[subject, assertion.predicate, target].append(assertion)
-    windows: dict[str, Window] = {}
-    slots: dict[tuple[str, str], list[tuple[str, _Tenure]]] = defaultdict(list)
-    for (subject, predicate, target), stated in by_triple.items():
-        declared = schema.predicate(predicate)
-        if declared is not None and declared.momentary:
-            windows.update((each.edge_id, Window(valid_from=each.valid_from, valid_to=each.valid_to)) for each in stated)
+        window = windows.get(assertion.edge_id)
+        if window is None or subject == target or subject not in entities or target not in entities:
             continue
-        side = _exclusive_side(predicate, schema)
-        for tenure in _tenures(stated):
-            if side:
-                slot, holder = (target, subject) if side == "object" else (subject, target)
-                slots[predicate, slot].append((holder, tenure))
-            else:
-                window = Window(valid_from=tenure.start, valid_to=tenure.end)
-                windows.update((edge_id, window) for edge_id in tenure.edges)
-    for holders in slots.values():
-        windows.update(_sequence(holders))
-    return windows
-
-
-def moment_of(value: object) -> datetime | None:
-    """Return an ISO 8601 property as an aware moment; `None` for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def _exclusive_side(predicate: str, schema: GraphSchema) -> str | None:
-    declared = schema.predicate(predicate)
-    return declared.exclusive if declared is not None and not declared.momentary else None
-
-
-def _tenures(stated: Sequence[Assertion]) -> list[_Tenure]:
-    """Join the statements of one edge into stretches: dated ones first, then ends, then those without any date."""
-    pieces = _pieces(stated)
-    tenures: list[_Tenure] = []
-    for piece in sorted((p for p in pieces if p.start), key=lambda p: (p.begin, _unit_rank(p.start_unit), p.end or p.begin, min(p.edges))):
-        _join(piece, next((t for t in tenures if _same_start(t, piece) and _ends_agree(t, piece)), None), tenures)
-    for piece in sorted((p for p in pieces if not p.start and p.end), key=lambda p: (p.end_unit == ENDED_BY, p.end, min(p.edges))):
-        _join(piece, _stretch_before(tenures, piece), tenures)
-    for piece in sorted((p for p in pieces if not p.start and not p.end), key=lambda p: (p.observed or EARLIEST, min(p.edges))):
-        _join(piece, _stretch_around(tenures, piece.observed), tenures)
-    return tenures
-
-
-def _pieces(stated: Sequence[Assertion]) -> list[_Tenure]:
-    by_edge: dict[str, list[Assertion]] = defaultdict(list)
-    for assertion in stated:
-        by_edge[assertion.edge_id].append(assertion)
-    pieces = []
-    for edge_id, each in by_edge.items():
-        start_units = sorted({str(a.properties.get(FROM_PRECISION, "")) for a in each}, key=_unit_rank)
-        end_units = sorted({str(a.properties.get(TO_PRECISION, "")) for a in each}, key=_unit_rank)
-        seen = [moment for a in each if (moment := _observed(a)) is not None]
-        pieces.append(
-            _Tenure(
-                start=each[0].valid_from,
-                end=each[0].valid_to,
-                start_unit=start_units[0],
-                end_unit=end_units[0],
-                observed=min(seen, default=None),
-                edges={edge_id},
-            )
-        )
-    return pieces
-
-
-def _observed(assertion: Assertion) -> datetime | None:
-    return moment_of(assertion.properties.get(OBSERVED_AT)) or assertion.recorded_at
-
-
-def _unit_rank(unit: str) -> tuple[int, str]:
-    return (10_000 if unit == ENDED_BY else _UNIT_DAYS.get(unit, 0)), unit
-
-
-def _join(piece: _Tenure, into: _Tenure | None, tenures: list[_Tenure]) -> None:
-    if into is None:
-        tenures.append(piece)
-        return
-    into.edges |= piece.edges
-    if piece.start and _unit_rank(piece.start_unit) < _unit_rank(into.start_unit):
-        into.start, into.start_unit = piece.start, piece.start_unit
-    if piece.end and (into.end is None or _unit_rank(piece.end_unit) < _unit_rank(into.end_unit)):
-        into.end, into.end_unit = piece.end, piece.end_unit
-
-
-def _same_start(one: _Tenure, other: _Tenure) -> bool:
-    return one.start == other.start or _within(one.start, one.start_unit, other.start) or _within(other.start, other.start_unit, one.start)
-
-
-def _within(start: datetime | None, unit: str, moment: datetime | None) -> bool:
-    """Whether a moment lies in the unit that starts at `start`."""
-    if start is None or moment is None or unit not in _UNIT_DAYS:
-        return False
-    return start <= moment < start + timedelta(days=_UNIT_DAYS[unit])
-
-
-def _ends_agree(one: _Tenure, other: _Tenure) -> bool:
-    if one.end is None or other.end is None or one.end == other.end:
-        return True
-    for coarse, fine in ((one, other), (other, one)):
-        days = _UNIT_DAYS.get(coarse.end_unit, 0)
-        if coarse.end and fine.end and coarse.end - timedelta(days=days) <= fine.end <= coarse.end:
-            return True
-    return ENDED_BY in (one.end_unit, other.end_unit)
-
-
-def _stretch_before(tenures: Sequence[_Tenure], piece: _Tenure) -> _Tenure | None:
-    """The latest stretch that may have ended as the piece says."""
-    fitting = [t for t in tenures if (t.start is None or (piece.end and t.start <= piece.end)) and _ends_agree(t, piece)]
-    return max(fitting, key=lambda t: t.start or EARLIEST, default=None)
-
-
-def _stretch_around(tenures: Sequence[_Tenure], observed: datetime | None) -> _Tenure | None:
-    """The latest stretch during which an undated statement was made."""
-    fitting = [
-        t
-        for t in tenures
-        if observed is None or ((t.start is None or t.start <= observed) and (t.end is None or observed < t.end))
+        if _asked_for(window, assertion.predicate, schema, as_of, during):
+            groups[subject, assertion.predicate, target, window].append(assertion)
+    facts = [
+        _fact(stated, entities[subject], entities[target], window, schema, as_of, documents or {})
+        for (subject, _, target, window), stated in groups.items()
     ]
-    return max(fitting, key=lambda t: t.start or EARLIEST, default=None)
+    return sorted(facts, key=_order)
 
 
-def _sequence(holders: Sequence[tuple[str, _Tenure]]) -> dict[str, Window]:
-    """Close each holder of one slot at the start of the next other one."""
-    windows: dict[str, Window] = {}
-    for holder, tenure in holders:
-        others = [other for name, other in holders if name != holder]
-        successor = min((other.begin for other in others if other.begin > tenure.begin), default=None)
-        start = tenure.start
-        if start is None and tenure.begin > EARLIEST and any(other.begin < tenure.begin for other in others):
-            start = tenure.begin
-        window = Window(valid_from=start, valid_to=_end(tenure, successor))
-        windows.update((edge_id, window) for edge_id in tenure.edges)
-    return windows
+def facts_at(
+    assertions: Iterable[Assertion],
+    *,
+    entities: Mapping[str, Entity],
+    schema: GraphSchema,
+    as_of: AsOf | None = None,
+    during: tuple[datetime | None, datetime | None] | None = None,
+    canonical: Mapping[str, str] | None = None,
+    documents: Mapping[str, str] | None = None,
+) -> list[Fact]:
+    """Return the facts at a point of both time axes: `known_at`, then `resolve_windows`, then `facts_from`."""
+    known = known_at(assertions, as_of.recorded if as_of else None)
+    windows = resolve_windows(known, schema, canonical=canonical)
+    return facts_from(
+        known, entities=entities, windows=windows, schema=schema, as_of=as_of, during=during, canonical=canonical, documents=documents
+    )
 
 
-def _end(tenure: _Tenure, successor: datetime | None) -> datetime | None:
-    if tenure.end is None or successor is None or successor >= tenure.end:
-        return tenure.end or successor
-    if tenure.end_unit == ENDED_BY or successor >= tenure.end - timedelta(days=_UNIT_DAYS.get(tenure.end_unit, 0)):
-        return successor
-    return tenure.end
+def fact_json(fact: Fact, *, now: datetime | None = None) -> dict[str, Any]:
+    """Return a fact as an edge in plain values: `{"source", "predicate", "target", "properties": {…}}`.
+
+    Args:
+        fact: Any fact.
+        now: Decides whether a stated end lies in the past; without it every end makes the edge inactive.
+
+    Returns:
+        `properties` holds `created_at` (start of validity, else when it was recorded), `updated_at`, `status` (`active` or `inactive`),
+        `ended_at` where it ended, the evidence, and the edge's own properties; moments as ISO 8601 with `Z`.
+    """
+    ended = fact.valid_to or fact.retracted_at
+    upcoming = now is not None and fact.retracted_at is None and fact.valid_to is not None and fact.valid_to > now
+    own = {key: value for key, value in fact.properties.items() if key != OBSERVED_AT}
+    stamps = {
+        "created_at": _iso(fact.valid_from or fact.recorded_at),
+        "updated_at": _latest(fact),
+        "ended_at": _iso(ended),
+        "recorded_at": _iso(fact.recorded_at),
+    }
+    return {
+        "source": fact.subject,
+        "predicate": fact.predicate,
+        "target": fact.object,
+        "properties": {
+            **own,
+            **{key: value for key, value in stamps.items() if value is not None},
+            "status": "active" if upcoming else fact.status,
+            "confidence": fact.confidence,
+            "evidence": list(fact.evidence),
+        },
+    }
+
+
+def _asked_for(
+    window: Window, predicate: str, schema: GraphSchema, as_of: AsOf | None, during: tuple[datetime | None, datetime | None] | None
+) -> bool:
+    if as_of is not None and as_of.valid is not None and not window.holds_at(as_of.valid):
+        return False
+    if during is None:
+        return True
+    declared = schema.predicate(predicate)
+    if declared is not None and declared.momentary and window.valid_from is not None:
+        start, end = during
+        return (start is None or start <= window.valid_from) and (end is None or window.valid_from < end)
+    return window.overlaps(*during)
+
+
+def _fact(
+    stated: Sequence[Assertion],
+    subject: Entity,
+    target: Entity,
+    window: Window,
+    schema: GraphSchema,
+    as_of: AsOf | None,
+    documents: Mapping[str, str],
+) -> Fact:
+    ranked = sorted(stated, key=lambda a: (-a.confidence, a.valid_from is None, a.edge_id, a.chunk_id))
+    best = ranked[0]
+    properties: dict[str, Any] = {}
+    for assertion in ranked:
+        for key, value in assertion.properties.items():
+            properties.setdefault(key, value)
+    observed = [str(a.properties[OBSERVED_AT]) for a in ranked if OBSERVED_AT in a.properties]
+    if observed:
+        properties[OBSERVED_AT] = max(observed)
+    declared = schema.predicate(best.predicate)
+    evidence = tuple(dict.fromkeys(assertion.chunk_id for assertion in ranked))
+    retracted = [a.retracted_at for a in ranked]
+    asked_back = as_of is not None and as_of.recorded is not None
+    return Fact(
+        subject=subject.name,
+        predicate=best.predicate,
+        object=target.name,
+        properties={key: value for key, value in properties.items() if key not in (FROM_PRECISION, TO_PRECISION)},
+        valid_from=window.valid_from,
+        valid_to=window.valid_to,
+        recorded_at=min((a.recorded_at for a in ranked if a.recorded_at), default=None),
+        retracted_at=None if asked_back or None in retracted else max(moment for moment in retracted if moment),
+        evidence=evidence,
+        documents=tuple(dict.fromkeys(documents[chunk] for chunk in evidence if chunk in documents)),
+        edge_id=best.edge_id,
+        subject_type=_fitting_type(subject.type, declared.domain if declared else ()),
+        object_type=_fitting_type(target.type, declared.range if declared else ()),
+        confidence=best.confidence,
+    )
+
+
+def _fitting_type(own: str, allowed: Sequence[str]) -> str:
+    """An entity's own type where the predicate allows it, else the only type that it allows: one name may stand for unlike things."""
+    if not allowed or own in allowed:
+        return own
+    return allowed[0] if len(allowed) == 1 else ""
+
+
+def _order(fact: Fact) -> tuple[Any, ...]:
+    start = fact.valid_from or EARLIEST
+    return fact.predicate, fact.valid_to is not None, -(start - EARLIEST).total_seconds(), fact.subject, fact.object, fact.edge_id
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _latest(fact: Fact) -> str | None:
+    stamps = [fact.valid_from, fact.valid_to, fact.recorded_at, fact.retracted_at]
+    stamps.append(moment_of(fact.properties.get(OBSERVED_AT)))
+    return _iso(max((moment for moment in stamps if moment), default=None))
