@@ -1,16 +1,16 @@
 """Everything rag2_memory raises.
 
-    Rag2MemoryError
-    ├── InvalidRequestError (ValueError)      the caller's fault: nothing was written, change the call
-    │   ├── BudgetTooSmallError               the fixed parts alone exceed the token budget
-    │   ├── UnknownDocumentError (KeyError)   no document of that id where it was asked for
-    │   ├── SourceError                       a path or file that cannot be ingested
-    │   ├── ClosedMemoryError                 the memory was closed before the call
-    │   └── MissingExtraError (ImportError)   an optional dependency is not installed
-    └── BackendUnavailableError               an engine's or the environment's fault: retry or repair
-        ├── MemoryInUseError                  another process holds the memory's folder
-        ├── CorruptIndexError                 an index cannot be read: rebuild it
-        └── SchemaVersionError                the memory was written by a newer release
+Rag2MemoryError
+├── InvalidRequestError (ValueError)      the caller's fault: nothing was written, change the call
+│   ├── BudgetTooSmallError               the fixed parts alone exceed the token budget
+│   ├── UnknownDocumentError (KeyError)   no document of that id where it was asked for
+│   ├── SourceError                       a path or file that cannot be ingested
+│   ├── ClosedMemoryError                 the memory was closed before the call
+│   └── MissingExtraError (ImportError)   an optional dependency is not installed
+└── BackendUnavailableError               an engine's or the environment's fault: retry or repair
+    ├── MemoryInUseError                  another process holds the memory's folder
+    ├── CorruptIndexError                 an index cannot be read: rebuild it
+    └── SchemaVersionError                the memory was written by a newer release
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class ClosedMemoryError(InvalidRequestError):
     """The memory was closed before the call."""
 
     def __init__(self) -> None:
-        super().__init__("this memory is closed. Open it again with Memory.open(path), or keep it open with `with Memory.open(path) as memory:`.")
+        super().__init__(
+            "this memory is closed. Open it again with Memory.open(path), or keep it open with `with Memory.open(path) as memory:`."
+        )
 
 
 class MissingExtraError(InvalidRequestError, ImportError):

@@ -117,6 +117,17 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceName:
+    """A name under which chunks mention an entity."""
+
+    entity_id: str
+    name: str
+    type: str
+    count: int
+    """Visible chunks that use it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeRecord:
     """A logged decision about two entities."""
 
@@ -212,6 +223,8 @@ class DocumentState:
     title: str = ""
     modified_at: datetime | None = None
     recorded_at: datetime | None = None
+    thread_id: str | None = None
+    """The conversation that it is a turn of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

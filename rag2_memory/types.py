@@ -157,14 +157,19 @@ class Chunk:
 
     @property
     def index_text(self) -> str:
-        """What is embedded and indexed: title, headings and text."""
-        return index_text(self.title, self.heading_path, self.text)
+        """What is embedded and indexed: title, headings, and the text with its speaker."""
+        return index_text(self.title, self.heading_path, spoken_text(self.text, self.turn.speaker if self.turn else None))
 
 
 def index_text(title: str, heading_path: tuple[str, ...], text: str) -> str:
     """Join title, headings and text, leaving out a heading that repeats the title."""
     headings = [heading for heading in heading_path if heading != title]
     return "\n".join(part for part in (title, " > ".join(headings), text) if part)
+
+
+def spoken_text(text: str, speaker: str | None) -> str:
+    """Put the speaker of a conversation turn in front of what was said, unless it stands there."""
+    return f"{speaker}: {text}" if speaker and not text.startswith(f"{speaker}:") else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

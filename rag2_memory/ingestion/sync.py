@@ -107,7 +107,7 @@ class IndexSync:
         """Return the vectors that the index should hold for indexable chunks, embedding what is not cached."""
         vectors = self.registry.chunk_vectors(ids, self.embedder.name)
         missing = self.registry.embed_texts([chunk_id for chunk_id in ids if chunk_id not in vectors])
-        fresh = self.embedded_by_hash({key: text for key, text in missing.values()})
+        fresh = self.embedded_by_hash(dict(missing.values()))
         return vectors | {chunk_id: fresh[key] for chunk_id, (key, _) in missing.items()}
 
     def expected_windows(self, ids: Mapping[str, str]) -> dict[str, NDArray[np.float32]]:

@@ -59,9 +59,7 @@ class Writer:
     clock: Callable[[], datetime]
     splitter: TextSplitter | None = None
 
-    def ingest(
-        self, source: Any, *, namespace: str, acl: frozenset[str], prune: bool, progress: ProgressCallback | None
-    ) -> IngestReport:
+    def ingest(self, source: Any, *, namespace: str, acl: frozenset[str], prune: bool, progress: ProgressCallback | None) -> IngestReport:
         """Write everything a source yields; a folder's vanished documents are hidden at the end.
 
         Raises:
@@ -125,7 +123,9 @@ class Writer:
             state = next(self.registry.states(namespace=namespace, document_ids=[name]), None)
             if state is None or not _is_another_file(document, state):
                 return (document if name == document.id else replace(document, id=name)), state
-        raise InvalidRequestError(f"got two different files for the document id {document.id!r}; ingest one of them under another namespace.")
+        raise InvalidRequestError(
+            f"got two different files for the document id {document.id!r}; ingest one of them under another namespace."
+        )
 
     def _is_unchanged(self, document: Document, state: DocumentState, root: str | None) -> bool:
         if state.state != "live" or state.content_hash != content_hash(document):

@@ -14,8 +14,24 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rag2_memory.records import CacheEntry, CacheStatistics, GraphEdge, GraphPassage, LexicalDocument, Subgraph, Watchlist
-from rag2_memory.types import Hit
+from rag2_memory.records import (
+    Assertion,
+    CacheEntry,
+    CacheStatistics,
+    DocumentState,
+    DocumentWrite,
+    Entity,
+    GraphEdge,
+    GraphPassage,
+    JournalEntry,
+    Knowledge,
+    LexicalDocument,
+    MergeRecord,
+    Subgraph,
+    SurfaceName,
+    Watchlist,
+)
+from rag2_memory.types import AsOf, Chunk, Hit, Parent, Scope, TierName
 
 VectorSpace = Literal["chunks", "windows", "entities"]
 """The vector tier's collections: chunks, conversation turns with their neighbours, entity names."""
@@ -227,9 +243,7 @@ class RegistryTier(ABC):
 
     # --- documents ---------------------------------------------------------------------------------------------------------------------
     @abstractmethod
-    def write(
-        self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime
-    ) -> None:
+    def write(self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime) -> None:
         """Record new versions as pending, with embeddings by hash and the journal entries that every index owes, in one transaction."""
 
     @abstractmethod
@@ -366,12 +380,16 @@ class RegistryTier(ABC):
         """Return canonical entity ids by normalised name, for the names that the namespace knows. Unscoped: check mentions before showing."""
 
     @abstractmethod
+    def canonical(self, namespace: str, entity_ids: Collection[str]) -> dict[str, str]:
+        """Return the canonical id of each surface entity; one that was never merged stands for itself."""
+
+    @abstractmethod
     def surface_ids(self, namespace: str, entity_ids: Collection[str]) -> dict[str, str]:
         """Return every surface entity joined under these canonical ids (themselves included), each with its canonical id."""
 
     @abstractmethod
-    def mentions(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[Mention]:
-        """Return the mentions of surface entities in chunks that the scope sees."""
+    def surface_names(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[SurfaceName]:
+        """Return the names under which chunks that the scope sees mention surface entities, most frequent first."""
 
     @abstractmethod
     def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:

@@ -26,14 +26,14 @@ from rag2_memory.records import (
     JournalEntry,
     Knowledge,
     LexicalDocument,
-    Mention,
     MergeRecord,
+    SurfaceName,
 )
 from rag2_memory.tiers import sql_graph, sql_reading, sql_writing
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.base import RegistryTier
-from rag2_memory.tiers.sql_values import batched, from_seconds
-from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName, index_text
+from rag2_memory.tiers.sql_values import batched
+from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
 
 class SqlRegistry(RegistryTier):
@@ -77,12 +77,12 @@ class SqlRegistry(RegistryTier):
         try:
             yield
         except DBAPIError as exc:
-            raise BackendUnavailableError(f"the registry's database failed: {exc.orig}. Check disk space and permissions of its folder.") from exc
+            raise BackendUnavailableError(
+                f"the registry's database failed: {exc.orig}. Check disk space and permissions of its folder."
+            ) from exc
 
     # --- documents ---------------------------------------------------------------------------------------------------------------------
-    def write(
-        self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime
-    ) -> None:
+    def write(self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime) -> None:
         with self._writing() as connection:
             sql_writing.store_vectors(connection, vectors, embedder)
             for item in items:
@@ -242,7 +242,7 @@ class SqlRegistry(RegistryTier):
 
     def backlog(self) -> dict[str, int]:
         with self._reading() as connection:
-            return {tier: count for tier, count in connection.execute(select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier))}
+            return dict(connection.execute(select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier)))
 
     def owe(self, tier: TierName, ids: Collection[str]) -> None:
         with self._writing() as connection:
@@ -262,14 +262,18 @@ class SqlRegistry(RegistryTier):
             found = sql_graph.known_keys(connection, namespace, keys)
         return {key: canonical.get(entity, entity) for key, entity in found.items()}
 
+    def canonical(self, namespace: str, entity_ids: Collection[str]) -> dict[str, str]:
+        joined = self._canonical_ids(namespace)
+        return {entity: joined.get(entity, entity) for entity in entity_ids}
+
     def surface_ids(self, namespace: str, entity_ids: Collection[str]) -> dict[str, str]:
         wanted = set(entity_ids)
         joined = {surface: root for surface, root in self._canonical_ids(namespace).items() if root in wanted}
         return {entity: entity for entity in wanted} | joined
 
-    def mentions(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[Mention]:
+    def surface_names(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[SurfaceName]:
         with self._reading() as connection:
-            return sql_graph.visible_mentions(connection, entity_ids, scope, as_of)
+            return sql_graph.surface_names(connection, entity_ids, scope, as_of)
 
     def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
         with self._reading() as connection:
@@ -284,9 +288,7 @@ class SqlRegistry(RegistryTier):
         as_of: AsOf | None = None,
     ) -> list[Assertion]:
         with self._reading() as connection:
-            return sql_graph.assertions(
-                connection, scope.namespace, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of
-            )
+            return sql_graph.assertions(connection, scope.namespace, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of)
 
     def entities(self, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:
         with self._reading() as connection:

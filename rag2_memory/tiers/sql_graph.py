@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, MergeRecord, Mention
+from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import indexable_query, seen_chunks
 from rag2_memory.tiers.sql_values import batched, from_seconds
@@ -42,7 +42,7 @@ def graph_passages(connection: Connection, ids: Collection[str], canonical: Mapp
     namespaces: dict[str, str] = {}
     for part in batched(list(ids)):
         query = indexable_query(t.occurrences.c.chunk_id, t.documents.c.namespace).where(t.occurrences.c.chunk_id.in_(part)).distinct()
-        namespaces.update({key: namespace for key, namespace in connection.execute(query)})
+        namespaces.update(dict(connection.execute(query)))
         for row in connection.execute(select(t.mentions).where(t.mentions.c.chunk_id.in_(part))):
             entity = canonical.get(row.entity_id, row.entity_id)
             link = GraphLink(passage_id=row.chunk_id, entity_id=entity, kind=row.kind, weight=row.weight)
@@ -83,7 +83,14 @@ def assertions(
     """Return the visible statements of edges that touch any of the (surface) entities, or of the given edges."""
     found: list[Assertion] = []
     seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id)
-    columns = (t.edges, t.evidence.c.chunk_id, t.evidence.c.quote, t.evidence.c.confidence, t.evidence.c.properties, t.evidence.c.recorded_at)
+    columns = (
+        t.edges,
+        t.evidence.c.chunk_id,
+        t.evidence.c.quote,
+        t.evidence.c.confidence,
+        t.evidence.c.properties,
+        t.evidence.c.recorded_at,
+    )
     base = select(*columns).join(t.evidence, t.evidence.c.edge_id == t.edges.c.edge_id).where(t.edges.c.namespace == namespace)
     if as_of is not None and as_of.recorded is not None:
         base = base.where(t.evidence.c.recorded_at <= as_of.recorded.timestamp())
@@ -114,27 +121,16 @@ def assertions(
     return [unique[key] for key in sorted(unique)]
 
 
-def visible_mentions(
-    connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None, *, limit: int = 20_000
-) -> list[Mention]:
-    """Return the mentions of (surface) entities in chunks that the scope sees."""
-    found: list[Mention] = []
+def surface_names(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> list[SurfaceName]:
+    """Return the names, with type and frequency, under which visible chunks mention the entities."""
+    found: list[SurfaceName] = []
     seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id)
+    columns = (t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)
     for part in batched(list(entity_ids), 2_000):
-        query = select(t.mentions).where(t.mentions.c.entity_id.in_(part), t.mentions.c.chunk_id.in_(seen)).limit(limit)
-        found.extend(
-            Mention(
-                chunk_id=row.chunk_id,
-                entity_id=row.entity_id,
-                name=row.name,
-                kind=row.kind,
-                weight=row.weight,
-                type=row.type,
-                properties=json.loads(row.properties),
-            )
-            for row in connection.execute(query)
-        )
-    return found
+        query = select(*columns, func.count().label("uses")).where(t.mentions.c.entity_id.in_(part), t.mentions.c.chunk_id.in_(seen))
+        for row in connection.execute(query.group_by(*columns)):
+            found.append(SurfaceName(entity_id=row.entity_id, name=row.name, type=row.type, count=row.uses))
+    return sorted(found, key=lambda item: (-item.count, item.name, item.type))
 
 
 def seen_entities(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
@@ -155,7 +151,7 @@ def known_keys(connection: Connection, namespace: str, keys: Collection[str]) ->
     found: dict[str, str] = {}
     for part in batched(list(keys)):
         query = select(t.entities.c.key, t.entities.c.entity_id).where(t.entities.c.namespace == namespace, t.entities.c.key.in_(part))
-        found.update({key: entity for key, entity in connection.execute(query)})
+        found.update(dict(connection.execute(query)))
     return found
 
 
@@ -191,7 +187,7 @@ def chunks_mentioning(connection: Connection, entity_ids: Collection[str]) -> di
     found: dict[str, str] = {}
     for part in batched(list(entity_ids)):
         query = select(t.chunks.c.chunk_id, t.chunks.c.document_key).join(t.mentions, t.mentions.c.chunk_id == t.chunks.c.chunk_id)
-        found.update({key: document for key, document in connection.execute(query.where(t.mentions.c.entity_id.in_(part)))})
+        found.update(dict(connection.execute(query.where(t.mentions.c.entity_id.in_(part)))))
     return found
 
 
@@ -252,5 +248,5 @@ def entity_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in batched(list(ids)):
         query = select(t.entities.c.entity_id, t.entities.c.name).where(t.entities.c.entity_id.in_(part))
-        found.update({key: name for key, name in connection.execute(query)})
+        found.update(dict(connection.execute(query)))
     return found

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, FromClause, Row, Select, and_, exists, func, 
 from rag2_memory.records import DocumentState, LexicalDocument
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_values import batched, from_seconds, seconds
-from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text
+from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
 WINDOW_TURNS = 1
 """Neighbours on each side of a conversation turn that its window holds (shared measurements: one before and one after)."""
@@ -219,6 +219,7 @@ def _state_of(row: Row[Any], acl: set[str]) -> DocumentState:
         title=row.title or "",
         modified_at=from_seconds(row.modified_at),
         recorded_at=from_seconds(row.recorded_at),
+        thread_id=row.thread_id,
     )
 
 
@@ -232,18 +233,25 @@ def indexable(connection: Connection, ids: Collection[str] | None) -> dict[str, 
     """Return chunk ids that the indexes should hold with their namespaces; of the given ids, or all."""
     query = indexable_query(t.occurrences.c.chunk_id, t.documents.c.namespace).distinct()
     if ids is None:
-        return {key: namespace for key, namespace in connection.execute(query)}
+        return dict(connection.execute(query))
     found: dict[str, str] = {}
     for part in batched(list(ids)):
         rows = connection.execute(query.where(t.occurrences.c.chunk_id.in_(part)))
-        found.update({key: namespace for key, namespace in rows})
+        found.update(dict(rows))
     return found
 
 
 def embed_texts(connection: Connection, ids: Collection[str]) -> dict[str, tuple[str, str]]:
     """Return hash and text of what is embedded for each recorded chunk among the ids."""
     found: dict[str, tuple[str, str]] = {}
-    columns = (t.chunks.c.chunk_id, t.chunks.c.embed_hash, t.chunks.c.heading_path, t.chunks.c.text, t.versions.c.title)
+    columns = (
+        t.chunks.c.chunk_id,
+        t.chunks.c.embed_hash,
+        t.chunks.c.heading_path,
+        t.chunks.c.text,
+        t.versions.c.title,
+        t.versions.c.speaker,
+    )
     for part in batched(list(ids)):
         query = indexable_query(*columns).where(
             t.occurrences.c.chunk_id.in_(part),
@@ -252,7 +260,7 @@ def embed_texts(connection: Connection, ids: Collection[str]) -> dict[str, tuple
             t.versions.c.version == t.occurrences.c.version,
         )
         for row in connection.execute(query):
-            found[row.chunk_id] = (row.embed_hash, index_text(row.title, tuple(json.loads(row.heading_path)), row.text))
+            found[row.chunk_id] = (row.embed_hash, _index_text(row))
     return found
 
 
@@ -260,7 +268,14 @@ def lexical_documents(connection: Connection, ids: Collection[str]) -> dict[str,
     """Return what the lexical index should hold for those of the ids that are indexable."""
     found: dict[str, LexicalDocument] = {}
     windows = turn_windows(connection, ids)
-    columns = (t.chunks.c.chunk_id, t.chunks.c.heading_path, t.chunks.c.text, t.documents.c.namespace, t.versions.c.title)
+    columns = (
+        t.chunks.c.chunk_id,
+        t.chunks.c.heading_path,
+        t.chunks.c.text,
+        t.documents.c.namespace,
+        t.versions.c.title,
+        t.versions.c.speaker,
+    )
     for part in batched(list(ids)):
         query = indexable_query(*columns).where(
             t.occurrences.c.chunk_id.in_(part),
@@ -269,11 +284,14 @@ def lexical_documents(connection: Connection, ids: Collection[str]) -> dict[str,
             t.versions.c.version == t.occurrences.c.version,
         )
         for row in connection.execute(query):
-            text = index_text(row.title, tuple(json.loads(row.heading_path)), row.text)
             found[row.chunk_id] = LexicalDocument(
-                id=row.chunk_id, namespace=row.namespace, text=text, window=windows.get(row.chunk_id, "")
+                id=row.chunk_id, namespace=row.namespace, text=_index_text(row), window=windows.get(row.chunk_id, "")
             )
     return found
+
+
+def _index_text(row: Row[Any]) -> str:
+    return index_text(row.title, tuple(json.loads(row.heading_path)), spoken_text(row.text, row.speaker))
 
 
 def turn_windows(connection: Connection, ids: Collection[str]) -> dict[str, str]:
@@ -315,6 +333,7 @@ def turn_windows(connection: Connection, ids: Collection[str]) -> dict[str, str]
         near.c.turn_ordinal,
         near_chunk.c.ordinal,
         version.c.title,
+        version.c.speaker,
         t.chunks.c.text,
     )
     for part in batched(list(ids)):
@@ -328,7 +347,8 @@ def turn_windows(connection: Connection, ids: Collection[str]) -> dict[str, str]
         for row in rows:
             if readers[row.own_key] != readers[row.near_key]:
                 continue
-            texts[row.chunk_id] = f"{texts[row.chunk_id]}\n{row.text}" if row.chunk_id in texts else f"{row.title}\n{row.text}".strip()
+            before = texts.get(row.chunk_id, row.title)
+            texts[row.chunk_id] = f"{before}\n{spoken_text(row.text, row.speaker)}".strip()
     return texts
 
 
@@ -372,4 +392,3 @@ def cached_vectors(connection: Connection, hashes: Sequence[str], embedder: str)
         for key, blob in connection.execute(query):
             found[key] = np.frombuffer(blob, dtype="<f4")
     return found
-

@@ -226,9 +226,7 @@ def publish(connection: Connection, *, now: float, keep_versions: int, keys: Col
     return published
 
 
-def _publish_one(
-    connection: Connection, key: str, namespace: str, live: int | None, pending: int, acl: list[str], now: float
-) -> None:
+def _publish_one(connection: Connection, key: str, namespace: str, live: int | None, pending: int, acl: list[str], now: float) -> None:
     before = version_chunks(connection, key, live) if live is not None else set()
     after = version_chunks(connection, key, pending)
     set_permissions(connection, key, acl)
@@ -363,7 +361,9 @@ def _drop_or_rename_entities(connection: Connection, entity_ids: Collection[str]
     for part in batched(sorted(entity_ids)):
         mentioned = dict(
             connection.execute(
-                select(t.mentions.c.entity_id, func.min(t.mentions.c.name)).where(t.mentions.c.entity_id.in_(part)).group_by(t.mentions.c.entity_id)
+                select(t.mentions.c.entity_id, func.min(t.mentions.c.name))
+                .where(t.mentions.c.entity_id.in_(part))
+                .group_by(t.mentions.c.entity_id)
             ).all()
         )
         orphans = [entity for entity in part if entity not in mentioned]

@@ -1,0 +1,64 @@
+"""The nodes around the search: looking a request up in the cache, fitting what was found to the budget, storing the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rag2_memory.context import Context, compile_context
+from rag2_memory.graphs import cache_access
+from rag2_memory.graphs.services import RecallServices, stage
+from rag2_memory.graphs.state import RecallState, request_of
+
+
+def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Serve a stored context where it is still right. Reads: every input. Writes: context, facts, passages, cache_key, partition, generation, vector, trace."""
+    request = request_of(state)
+    if services.cache is None:
+        return {"cache_key": "", "trace": [{"stage": "cache_lookup", "outcome": "off", "ms": 0.0}]}
+    with stage("cache_lookup") as current:
+        found = cache_access.look_up(services.cache, request, services)
+        current.note(outcome=found.outcome, **({"reason": found.reason} if found.reason else {}))
+    written: dict[str, Any] = {"cache_key": found.key, "partition": found.partition, "generation": found.generation}
+    if found.vector is not None:
+        written["vector"] = found.vector
+    if found.entry is not None:
+        context = Context.from_json(found.entry.payload)
+        written |= {"context": context, "facts": list(context.facts)}
+    return written | {"trace": [current.record]}
+
+
+def fit_budget(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Compile the context within its budget. Reads: passages, facts, every input. Writes: context, trace."""
+    request = request_of(state)
+    passages = state.get("passages") or []
+    with stage("fit_budget") as current:
+        parents = services.registry.parents({passage.parent_id for passage in passages}, request.scope, request.as_of)
+        context = compile_context(
+            request.query,
+            passages=passages,
+            facts=state.get("facts") or [],
+            history=request.history,
+            guidelines=request.guidelines,
+            budget=request.budget,
+            counter=services.counter,
+            parents=parents,
+        )
+        current.note(tokens=context.tokens, blocks=len(context.blocks), dropped=len(context.dropped))
+    return {"context": context, "trace": [current.record]}
+
+
+def cache_store(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Store a freshly compiled context with what it depended on. Reads: context, arms, facts, plan, cache_key. Writes: trace."""
+    if services.cache is None or not state.get("cache_key") or state.get("degraded"):
+        return {}
+    with stage("cache_store") as current:
+        stored = cache_access.store(services.cache, state, request_of(state), services)
+        current.note(stored=stored)
+    return {"trace": [current.record]}
+
+
+def as_vector(values: list[float] | None) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """Return the state's vector as an array."""
+    return None if not values else np.asarray(values, dtype=np.float32)

@@ -1,0 +1,87 @@
+"""The recall graph and the search graph: how the nodes are wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from rag2_memory.errors import InvalidRequestError
+from rag2_memory.graphs import context_nodes, search_nodes
+from rag2_memory.graphs.services import RecallServices
+from rag2_memory.graphs.state import RecallInput, RecallOutput, RecallState
+
+Node = Callable[[RecallState, RecallServices], dict[str, Any]]
+
+SEARCHES: dict[str, Node] = {
+    "search_dense": search_nodes.search_dense,
+    "search_lexical": search_nodes.search_lexical,
+    "walk_graph": search_nodes.walk_graph,
+}
+"""The arms, run side by side between `plan` and `fuse`."""
+
+
+def build_recall_graph(services: RecallServices | None = None) -> StateGraph[Any, Any, Any, Any]:
+    """Return the recall graph, not yet compiled: cache, plan, three arms, fusion, links, reranking, budget, cache.
+
+    Args:
+        services: The memory that its nodes work on. Without it every run needs one as `context=`; with it a run may still bring another.
+    """
+    builder = _builder(services)
+    builder.add_node("cache_lookup", _bound(context_nodes.cache_lookup, services))
+    builder.add_node("fit_budget", _bound(context_nodes.fit_budget, services))
+    builder.add_node("cache_store", _bound(context_nodes.cache_store, services))
+    builder.add_edge(START, "cache_lookup")
+    builder.add_conditional_edges("cache_lookup", _hit_or_miss, {"hit": END, "miss": "plan"})
+    builder.add_edge("rerank", "fit_budget")
+    builder.add_edge("fit_budget", "cache_store")
+    builder.add_edge("cache_store", END)
+    return builder
+
+
+def build_search_graph(services: RecallServices | None = None) -> StateGraph[Any, Any, Any, Any]:
+    """Return the same graph without cache and budget: it ends with ranked passages."""
+    builder = _builder(services)
+    builder.add_edge(START, "plan")
+    builder.add_edge("rerank", END)
+    return builder
+
+
+def _builder(services: RecallServices | None) -> StateGraph[Any, Any, Any, Any]:
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(
+        RecallState, context_schema=RecallServices, input_schema=RecallInput, output_schema=RecallOutput
+    )
+    builder.add_node("plan", _bound(search_nodes.plan, services))
+    for name, node in SEARCHES.items():
+        builder.add_node(name, _bound(node, services))
+        builder.add_edge("plan", name)
+    builder.add_node("fuse", _bound(search_nodes.fuse_arms, services))
+    builder.add_edge(list(SEARCHES), "fuse")
+    builder.add_node("follow_links", _bound(search_nodes.follow_links, services))
+    builder.add_node("rerank", _bound(search_nodes.rerank_passages, services))
+    builder.add_edge("fuse", "follow_links")
+    builder.add_edge("follow_links", "rerank")
+    return builder
+
+
+def _hit_or_miss(state: RecallState) -> str:
+    return "hit" if state.get("context") is not None else "miss"
+
+
+def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str, Any]]:
+    """Give a node its services: those of the run where it brings some, else the default."""
+
+    @wraps(node)
+    def bound(state: RecallState, runtime: Runtime[Any]) -> dict[str, Any]:
+        services = runtime.context if isinstance(runtime.context, RecallServices) else default
+        if services is None:
+            raise InvalidRequestError(
+                "got no services; build the graph from a memory (memory.graph) or invoke it with context=memory.services."
+            )
+        return node(state, services)
+
+    bound.__annotations__ = {"state": RecallState, "runtime": Runtime[Any], "return": dict[str, Any]}
+    return bound

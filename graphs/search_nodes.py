@@ -1,0 +1,260 @@
+"""The nodes that search: plan, three arms side by side, fusion, graph links, reranking. Each returns only the keys it writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+import numpy as np
+from rag2_memory.knowledge.question_time import question_window
+from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
+from rag2_memory.retrieval.rerank import rerank
+
+from rag2_memory.graphs.arms import dense_hits, lexical_hits, visible_arms
+from rag2_memory.graphs.services import RecallServices, stage
+from rag2_memory.graphs.state import RecallState, Request, request_of
+from rag2_memory.knowledge.mentions import query_names
+from rag2_memory.records import Subgraph
+from rag2_memory.retrieval.facts import facts_about, known_to
+from rag2_memory.retrieval.features import query_features
+from rag2_memory.retrieval.fusion import FusionConfig, fuse
+from rag2_memory.retrieval.graph_ranking import GraphSlice, rank_with_graph
+from rag2_memory.retrieval.plan import make_plan
+from rag2_memory.types import Chunk, Passage
+
+logger = logging.getLogger(__name__)
+
+LINK_SEEDS = 10
+"""Best fused hits whose links are followed; the measurement stands beside `graph_ranking.STEP_SEEDS`."""
+
+MAX_QUERY_ENTITIES = 8
+"""More names than this in one query are cut; the longest names come first."""
+
+
+def plan(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Read the query, decide what to search.
+
+    Reads: query, scope, as_of, route, vector. Writes: plan, vector, trace.
+    """
+    request = request_of(state)
+    with stage("plan") as current:
+        route = request.route
+        if route == "auto" and services.router is not None:
+            route = request_of({**state, "route": services.router(request.query)}).route
+        features = query_features(request.query)
+        entities = _known_entities(request, services)
+        window = question_window(request.query, now=services.clock(), services=services, scope=request.scope)
+        decided = make_plan(
+            features,
+            route=route,
+            graph_enabled=services.config.graph_ranking,
+            max_hops=services.config.graph_hops,
+            entities=entities,
+            window=window and (window.start, window.end),
+            window_reason=window.phrase if window else "",
+        )
+        vector = state.get("vector") or _embedded(request.query, decided.arms, services)
+        current.note(arms=list(decided.arms), entities=[name for _, name in entities], hops=decided.hops, reasons=list(decided.reasons))
+    return {"plan": decided, "vector": vector, "trace": [current.record]}
+
+
+def _embedded(query: str, arms: tuple[str, ...], services: RecallServices) -> list[float]:
+    return services.embedder.embed([query])[0].tolist() if "dense" in arms else []
+
+
+def _known_entities(request: Request, services: RecallServices) -> tuple[tuple[str, str], ...]:
+    """Return what the query names, of the entities that the scope may know."""
+    registry, scope = services.registry, request.scope
+    known: dict[str, str] = {}
+
+    def lookup(keys: Any) -> set[str]:
+        known.update(registry.known_keys(scope.namespace, keys))
+        visible = known_to(registry, set(known.values()), scope, request.as_of)
+        return {key for key, entity in known.items() if entity in visible}
+
+    named = query_names(request.query, lookup)
+    return tuple(dict.fromkeys((known[key], key) for key in named))[:MAX_QUERY_ENTITIES]
+
+
+def search_dense(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Search by meaning. Reads: plan, vector. Writes: arms, degraded, trace."""
+    if "dense" not in state["plan"].arms:
+        return {}
+    vector = np.asarray(state["vector"], dtype=np.float32)
+    return _run_arm("dense", lambda: dense_hits(vector, request_of(state), services), services)
+
+
+def search_lexical(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Search by words. Reads: plan, query. Writes: arms, degraded, trace."""
+    if "lexical" not in state["plan"].arms:
+        return {}
+    return _run_arm("lexical", lambda: lexical_hits(request_of(state), services), services)
+
+
+def _run_arm(name: str, search: Callable[[], Mapping[str, list[tuple[str, float]]]], services: RecallServices) -> dict[str, Any]:
+    """Run an arm within its time limit; its failure is recorded, and the others answer."""
+    with stage(f"search_{name}") as current:
+        try:
+            arms = dict(services.workers.submit(search).result(timeout=services.config.arm_timeout_seconds))
+        except FutureTimeout:
+            reason = f"no answer within {services.config.arm_timeout_seconds:g} s"
+        except (
+            Exception
+        ) as exc:  # an arm is any engine, a user's subclass included; its failure degrades the answer instead of preventing it
+            logger.warning("the %s arm failed: %s", name, exc)
+            reason = f"{type(exc).__name__}: {exc}"
+        else:
+            current.note(found={arm: len(hits) for arm, hits in arms.items()})
+            return {"arms": arms, "trace": [current.record]}
+        current.note(degraded=reason)
+    return {"degraded": {name: reason}, "trace": [current.record]}
+
+
+def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Walk the graph from what the query names. Reads: plan, scope, as_of. Writes: subgraph, facts, degraded, trace."""
+    decided = state["plan"]
+    if "graph" not in decided.arms or not decided.entities:
+        return {}
+    request = request_of(state)
+
+    def walk() -> dict[str, Any]:
+        entities = [entity for entity, _ in decided.entities]
+        found = services.graph.neighbourhood(
+            namespace=request.scope.namespace,
+            entities=entities,
+            hops=decided.hops,
+            valid_from=decided.valid_from,
+            valid_to=None,
+        )
+        subgraph = visible_subgraph(found, request, services)
+        reached = {entity for edge in subgraph.edges for entity in (edge.subject_id, edge.object_id)} | set(entities)
+        facts = facts_about(
+            services.registry,
+            services.schema,
+            reached,
+            scope=request.scope,
+            as_of=request.as_of,
+            during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,
+            edge_ids={edge.edge_id for edge in subgraph.edges},
+        )
+        return {"subgraph": subgraph, "facts": facts}
+
+    with stage("walk_graph") as current:
+        try:
+            found = services.workers.submit(walk).result(timeout=services.config.arm_timeout_seconds)
+        except FutureTimeout:
+            found = {"degraded": {"graph": f"no answer within {services.config.arm_timeout_seconds:g} s"}}
+        except Exception as exc:  # as for the other arms
+            logger.warning("the graph arm failed: %s", exc)
+            found = {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}}
+        current.note(**({"degraded": found["degraded"]["graph"]} if "degraded" in found else {"facts": len(found["facts"])}))
+    return {**found, "trace": [current.record]}
+
+
+def visible_subgraph(subgraph: Subgraph, request: Request, services: RecallServices) -> Subgraph:
+    """Drop every link and edge whose passage the scope cannot see."""
+    passages = {link.passage_id for link in subgraph.links} | {edge.passage_id for edge in subgraph.edges}
+    seen = services.registry.visible(passages, request.scope, request.as_of)
+    return Subgraph(
+        links=tuple(link for link in subgraph.links if link.passage_id in seen),
+        edges=tuple(edge for edge in subgraph.edges if edge.passage_id in seen),
+        truncated=subgraph.truncated,
+    )
+
+
+def fuse_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, plan. Writes: ranking, sources, trace."""
+    request = request_of(state)
+    with stage("fuse") as current:
+        vector = np.asarray(state.get("vector") or (), dtype=np.float32)
+        arms, checks = visible_arms(state.get("arms") or {}, request, services, vector=vector)
+        method = "rrf" if services.config.fusion == "rrf" else "calibrated"
+        fused = fuse(arms, state["plan"].features, config=FusionConfig(method=method, depth=services.config.arm_depth))
+        current.note(
+            candidates=len(fused.ranking), weights={k: round(v, 3) for k, v in fused.weights.items()}, reasons=list(fused.reasons), **checks
+        )
+    return {"ranking": list(fused.ranking), "sources": dict(fused.sources), "trace": [current.record]}
+
+
+def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Let the best hits lead to the passages about what they name. Reads: ranking, subgraph, plan. Writes: ranking, sources, degraded, trace."""
+    decided = state["plan"]
+    if "graph" not in decided.arms:
+        return {}
+    request = request_of(state)
+    ranking = state["ranking"]
+    with stage("follow_links") as current:
+        try:
+            near = services.graph.neighbourhood(
+                namespace=request.scope.namespace,
+                passages=[chunk_id for chunk_id, _ in ranking[:LINK_SEEDS]],
+                entities=[entity for entity, _ in decided.entities],
+                hops=1,
+            )
+        except Exception as exc:  # as for the arms: without the graph the fused ranking stands
+            logger.warning("links could not be followed: %s", exc)
+            current.note(degraded=f"{type(exc).__name__}: {exc}")
+            return {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}, "trace": [current.record]}
+        links = visible_subgraph(near, request, services).links
+        result = rank_with_graph(
+            dict(ranking),
+            GraphSlice(
+                mentions=[(link.passage_id, link.entity_id, link.weight) for link in links if link.kind == "mention"],
+                subjects=[(link.passage_id, link.entity_id) for link in links if link.kind == "subject"],
+            ),
+            query_entities={entity: 1.0 for entity, _ in decided.entities},
+        )
+        current.note(lifted=len(result.lifts), links=len(links))
+    sources = dict(state["sources"])
+    for chunk_id in result.lifts:
+        sources[chunk_id] = (*sources.get(chunk_id, ()), "graph")
+    return {"ranking": list(result.ranking), "sources": sources, "trace": [current.record]}
+
+
+def rerank_passages(state: RecallState, services: RecallServices) -> dict[str, Any]:
+    """Fetch the best passages, rerank where there is a reranker, then age, join and thin them. Reads: ranking, sources. Writes: passages, trace."""
+    request, config = request_of(state), services.config
+    depth = max(config.rerank_depth, request.k * 4)
+    with stage("rerank") as current:
+        best = state["ranking"][:depth]
+        chunks = services.registry.chunks([chunk_id for chunk_id, _ in best], request.scope, request.as_of)
+        sources = state["sources"]
+        passages = [
+            passage_of(chunks[chunk_id], score=score, sources=sources.get(chunk_id, ())) for chunk_id, score in best if chunk_id in chunks
+        ]
+        if services.reranker is not None:
+            passages, note = rerank(
+                request.query, passages, services.reranker, depth=config.rerank_depth, timeout_seconds=config.rerank_timeout_seconds
+            )
+            current.note(reranker=note)
+        passages = decay(passages, half_life_days=config.half_life_days, now=services.clock())
+        passages, joined = promote_parents(passages)
+        passages, duplicates = drop_near_duplicates(passages)
+        if config.diversity > 0 and len(passages) > 1:
+            vectors = services.registry.chunk_vectors([passage.chunk_id for passage in passages], services.embedder.name)
+            passages = mmr(passages, vectors, weight=config.diversity)
+        current.note(passages=len(passages), joined=len(joined), near_duplicates=len(duplicates))
+    return {"passages": passages, "trace": [current.record]}
+
+
+def passage_of(chunk: Chunk, *, score: float, sources: tuple[str, ...]) -> Passage:
+    """Return a chunk as a search result."""
+    return Passage(
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        title=chunk.title,
+        text=chunk.text,
+        heading_path=chunk.heading_path,
+        score=score,
+        sources=sources,
+        uri=chunk.uri,
+        parent_id=chunk.parent_id,
+        version=chunk.version,
+        tokens=chunk.tokens,
+        ordinal=chunk.ordinal,
+        modified_at=chunk.modified_at,
+        metadata=chunk.metadata,
+        turn=chunk.turn,
+    )

@@ -1,0 +1,60 @@
+"""What the graphs' nodes work with. It reaches them as LangGraph's runtime context, or as the default that a graph was built with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rag2_memory.config import MemoryConfig
+from rag2_memory.knowledge.schema import GraphSchema
+from rag2_memory.protocols import Embedder, Reranker, TokenCounter
+from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
+
+Router = Callable[[str], str]
+"""Chooses a route for a query, for instance by asking a language model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallServices:
+    """The tiers, models and settings of one memory."""
+
+    registry: RegistryTier
+    vector: VectorTier
+    lexical: LexicalTier
+    graph: GraphTier
+    cache: CacheTier | None
+    embedder: Embedder
+    counter: TokenCounter
+    config: MemoryConfig
+    clock: Callable[[], datetime]
+    """Returns now as aware UTC; temporal expressions and ages are read against it."""
+    schema: GraphSchema = field(default_factory=GraphSchema)
+    reranker: Reranker | None = None
+    router: Router | None = None
+    workers: ThreadPoolExecutor
+    """Where arms run, so that one that hangs can be left behind."""
+
+
+class Stage:
+    """A trace record under construction."""
+
+    def __init__(self, name: str) -> None:
+        self.record: dict[str, Any] = {"stage": name}
+
+    def note(self, **details: Any) -> None:
+        """Add JSON values to the record."""
+        self.record.update(details)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Stage]:
+    """Time a stage; its record gets `ms`."""
+    started = time.perf_counter()
+    current = Stage(name)
+    yield current
+    current.record["ms"] = round((time.perf_counter() - started) * 1000, 3)

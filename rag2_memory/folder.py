@@ -1,0 +1,129 @@
+"""A memory's folder: who holds it, and where each embedded engine keeps its files. Engines are imported when they are opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from rag2_memory.config import MemoryConfig
+from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, MemoryInUseError
+from rag2_memory.protocols import Embedder
+from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
+from rag2_memory.types import TierName
+
+Tier = TypeVar("Tier")
+
+FILES: dict[TierName, str] = {"vector": "vector", "lexical": "lexical", "graph": "graph.kuzu", "cache": "cache.sqlite"}
+"""Where each index lives inside the folder; any of them may be deleted while the memory is closed, and is rebuilt."""
+
+
+class MemoryFolder:
+    """Opens the embedded engines of one memory, on disk or, with no path, in the process alone."""
+
+    def __init__(self, path: Path | None, lock: FileLock | None) -> None:
+        self.path = path
+        self._lock = lock
+        self._lost: list[TierName] = []
+
+    @classmethod
+    def nowhere(cls) -> MemoryFolder:
+        """Return a folder that does not exist: engines keep everything in the process."""
+        return cls(None, None)
+
+    @classmethod
+    def locked(cls, path: Path) -> MemoryFolder:
+        """Create the folder if need be and take its lock.
+
+        Raises:
+            InvalidRequestError: If the path is a file.
+            MemoryInUseError: If somebody holds the folder.
+            BackendUnavailableError: If the folder cannot be created or written.
+        """
+        path = path.expanduser()
+        if path.exists() and not path.is_dir():
+            raise InvalidRequestError(f"got path={str(path)!r}, which is a file; needed a folder for the memory.")
+        holder = path / "holder.json"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path / "memory.lock", blocking=False, thread_local=False)
+            lock.acquire()
+        except Timeout as exc:
+            raise MemoryInUseError(path=path, holder=_read_holder(holder)) from exc
+        except OSError as exc:
+            raise BackendUnavailableError(
+                f"the memory's folder {str(path)!r} cannot be written: {exc}. Check its permissions and the disk."
+            ) from exc
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        return cls(path.resolve(), lock)
+
+    def release(self) -> None:
+        """Give the folder back. Idempotent."""
+        if self._lock is not None and self._lock.is_locked:
+            self._lock.release()
+
+    def registry(self) -> RegistryTier:
+        """Open the SQLite registry."""
+        from rag2_memory.tiers.registry_sql import SqlRegistry
+
+        return SqlRegistry(self.path / "registry.sqlite" if self.path else None)
+
+    def vector(self, embedder: Embedder) -> VectorTier:
+        """Open Chroma."""
+        from rag2_memory.tiers.vector_chroma import ChromaVectorTier
+
+        return self._opened("vector", lambda path: ChromaVectorTier(path))
+
+    def lexical(self) -> LexicalTier:
+        """Open tantivy."""
+        from rag2_memory.tiers.lexical_tantivy import TantivyLexicalTier
+
+        return self._opened("lexical", lambda path: TantivyLexicalTier(path))
+
+    def graph(self) -> GraphTier:
+        """Open Kuzu."""
+        from rag2_memory.tiers.graph_kuzu import KuzuGraphTier
+
+        return self._opened("graph", lambda path: KuzuGraphTier(path))
+
+    def cache(self, config: MemoryConfig) -> CacheTier:
+        """Open the cache."""
+        from rag2_memory.tiers.cache_semantic import SemanticCache
+
+        bounds = {"max_entries": config.cache_max_entries, "max_bytes": config.cache_max_bytes}
+        return self._opened("cache", lambda path: SemanticCache(path, ttl_seconds=config.cache_ttl_seconds, **bounds))
+
+    def _opened(self, tier: TierName, open_at: Callable[[Path | None], Tier]) -> Tier:
+        """Open an engine; one whose files are unreadable is emptied, and one that is new or emptied counts as lost."""
+        if self.path is None:
+            return open_at(None)
+        path = self.path / FILES[tier]
+        if not path.exists():
+            self._lost.append(tier)
+        try:
+            return open_at(path)
+        except CorruptIndexError:
+            for leftover in self.path.glob(f"{FILES[tier]}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            if tier not in self._lost:
+                self._lost.append(tier)
+            return open_at(path)
+
+    def lost_indexes(self, registry: RegistryTier) -> list[TierName]:
+        """Return the indexes that were opened empty although the registry has documents."""
+        return [tier for tier in self._lost if tier != "cache"] if registry.counts()["chunks"] else []
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        here = " (this process)" if holder["pid"] == os.getpid() and holder["host"] == socket.gethostname() else ""
+        return f"process {holder['pid']}{here} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,603 @@
+"""The `Memory` facade: opens the tiers, holds the compiled graphs, and offers one verb per idea. Sync methods are the implementation; `a…` twins run them off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rag2_memory.config import MemoryConfig
+from rag2_memory.context import Context, ContextBudget, default_token_counter
+from rag2_memory.embedders import as_embedder
+from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, UnknownDocumentError
+from rag2_memory.folder import MemoryFolder
+from rag2_memory.graphs.recall import build_recall_graph, build_search_graph
+from rag2_memory.graphs.services import RecallServices, Router
+from rag2_memory.ingestion.conversation import turns_of
+from rag2_memory.ingestion.sync import IndexSync
+from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
+from rag2_memory.ingestion.write import Writer
+from rag2_memory.knowledge.pipeline import KnowledgePipeline
+from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
+from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, Reranker, TextSplitter, TokenCounter
+from rag2_memory.records import DocumentState
+from rag2_memory.retrieval.facts import entities_named, facts_about
+from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
+from rag2_memory.types import (
+    DEFAULT_NAMESPACE,
+    INDEX_TIERS,
+    AsOf,
+    AsOfLike,
+    Fact,
+    ForgetReceipt,
+    IngestReport,
+    Passage,
+    Scope,
+    TierName,
+    VerifyReport,
+    acl_of,
+)
+
+logger = logging.getLogger(__name__)
+
+REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
+
+
+class Memory:
+    """A layered memory: registry, vectors, words, graph and cache behind one set of verbs.
+
+    Open one with `Memory.open(path)` or `Memory.in_memory()`, close it with `close()` or a `with` block. Any number of threads may read while one
+    writes; writers queue. A folder belongs to one process at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: MemoryFolder,
+        services: RecallServices,
+        extractor: Extractor | None,
+        splitter: TextSplitter | None = None,
+    ) -> None:
+        """Assemble a memory from its parts; `Memory.open` and `Memory.in_memory` do it for you."""
+        self.services = services
+        self._folder = folder
+        self._writing = threading.RLock()
+        self._in_flight = threading.Condition()
+        self._readers = 0
+        self._closed = False
+        self._sync = IndexSync(
+            registry=services.registry,
+            vector=services.vector,
+            lexical=services.lexical,
+            graph=services.graph,
+            embedder=services.embedder,
+            clock=services.clock,
+            attempts=services.config.journal_attempts,
+        )
+        self._writer = Writer(
+            registry=services.registry,
+            sync=self._sync,
+            counter=services.counter,
+            knowledge=KnowledgePipeline(schema=services.schema, extractor=extractor),
+            config=services.config,
+            clock=services.clock,
+            splitter=splitter,
+        )
+
+    # --- opening and closing -----------------------------------------------------------------------------------------------------------
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        embedder: Any = None,
+        reranker: Reranker | None = None,
+        extractor: Extractor | None = None,
+        token_counter: TokenCounter | None = None,
+        schema: GraphSchema | None = None,
+        cache: CacheTier | bool | None = None,
+        vector: VectorTier | None = None,
+        lexical: LexicalTier | None = None,
+        graph: GraphTier | None = None,
+        registry: RegistryTier | None = None,
+        config: MemoryConfig | None = None,
+        router: Router | None = None,
+        splitter: TextSplitter | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Memory:
+        """Open the memory in a folder, creating it if need be; work that a killed process left unfinished is completed first.
+
+        Args:
+            path: The folder.
+            embedder: An `Embedder`, a LangChain `Embeddings`, or a model name or path; default MiniLM.
+            reranker: Scores passages against the query; default none.
+            extractor: Reads entities and relations out of chunks; default patterns without a language model.
+            token_counter: Counts tokens; default tiktoken's o200k_base, offline a counter that never undercounts it.
+            schema: Node types and predicates of the graph.
+            cache: A cache tier, or `False` for none.
+            vector: A vector tier instead of Chroma.
+            lexical: A lexical tier instead of tantivy.
+            graph: A graph tier instead of Kuzu.
+            registry: A registry tier instead of SQLite.
+            config: Sizes, depths and switches.
+            router: Chooses a route for each query instead of `auto`.
+            splitter: A LangChain text splitter for the children instead of structure-aware segmentation.
+            clock: Returns now as aware UTC; default the system's.
+
+        Raises:
+            MemoryInUseError: If another process, or another memory in this one, has the folder open.
+            SchemaVersionError: If a newer release wrote it.
+            InvalidRequestError: If it was built with another embedder.
+        """
+        return cls._assemble(
+            MemoryFolder.locked(Path(path)),
+            embedder=embedder,
+            reranker=reranker,
+            extractor=extractor,
+            token_counter=token_counter,
+            schema=schema,
+            cache=cache,
+            vector=vector,
+            lexical=lexical,
+            graph=graph,
+            registry=registry,
+            config=config,
+            router=router,
+            splitter=splitter,
+            clock=clock,
+        )
+
+    @classmethod
+    def in_memory(cls, **options: Any) -> Memory:
+        """Open a memory that writes nothing to disk and ends with the process; takes the options of `open`."""
+        return cls._assemble(MemoryFolder.nowhere(), **options)
+
+    @classmethod
+    def _assemble(
+        cls,
+        folder: MemoryFolder,
+        *,
+        embedder: Any = None,
+        reranker: Reranker | None = None,
+        extractor: Extractor | None = None,
+        token_counter: TokenCounter | None = None,
+        schema: GraphSchema | None = None,
+        cache: CacheTier | bool | None = None,
+        vector: VectorTier | None = None,
+        lexical: LexicalTier | None = None,
+        graph: GraphTier | None = None,
+        registry: RegistryTier | None = None,
+        config: MemoryConfig | None = None,
+        router: Router | None = None,
+        splitter: TextSplitter | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Memory:
+        try:
+            settings = config or MemoryConfig()
+            model: Embedder = as_embedder(embedder)
+            services = RecallServices(
+                registry=registry or folder.registry(),
+                vector=vector or folder.vector(model),
+                lexical=lexical or folder.lexical(),
+                graph=graph or folder.graph(),
+                cache=folder.cache(settings) if cache is None or cache is True else cache or None,
+                embedder=model,
+                counter=token_counter or default_token_counter(),
+                config=settings,
+                clock=clock or _utc_now,
+                schema=schema or DEFAULT_SCHEMA,
+                reranker=reranker,
+                router=router,
+                workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
+            )
+            memory = cls(folder=folder, services=services, extractor=extractor, splitter=splitter)
+            memory._recover()
+        except BaseException:
+            folder.release()
+            raise
+        return memory
+
+    def _recover(self) -> None:
+        """Refuse vectors of another model, restore an index whose files are gone, finish what a killed process left."""
+        registry, model = self.services.registry, self.services.embedder
+        known = registry.note("embedder")
+        if known is None:
+            registry.note("embedder", model.name)
+        elif known != model.name:
+            raise InvalidRequestError(
+                f"this memory was built with the embedder {known!r} and was opened with {model.name!r}; vectors of two models cannot be compared. "
+                "Pass the same embedder, or ingest into a new folder."
+            )
+        for tier in self._folder.lost_indexes(registry):
+            logger.warning("the %s index is missing or unreadable and is rebuilt from the registry", tier)
+            rebuild_tier(tier, self._sync)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Apply the journal, publish what became ready, and have the cache follow."""
+        self._sync.drain()
+        self.services.registry.publish(now=self.services.clock(), keep_versions=self.services.config.keep_versions)
+        self._sync.drain()
+        self._refresh_cache()
+
+    def _refresh_cache(self) -> None:
+        """Settle what the cache is owed: entries of an older generation are not served anyway, and are dropped here."""
+        registry, cache = self.services.registry, self.services.cache
+        while entries := registry.pending("cache", limit=1_000):
+            if cache is not None:
+                changed = {entry.namespace for entry in entries}
+                cache.invalidate([item.key for namespace in changed for item in cache.entries(namespace=namespace)])
+            registry.settle(entries)
+
+    def close(self) -> None:
+        """Wait for calls in flight, then release every tier and the folder. Idempotent."""
+        with self._writing:
+            with self._in_flight:
+                if self._closed:
+                    return
+                self._closed = True
+                self._in_flight.wait_for(lambda: self._readers == 0)
+            services = self.services
+            services.workers.shutdown(wait=False, cancel_futures=True)
+            for tier in (services.cache, services.graph, services.lexical, services.vector, services.registry):
+                if tier is not None:
+                    tier.close()
+            self._folder.release()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._in_flight:
+            if self._closed:
+                raise ClosedMemoryError
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._in_flight:
+                self._readers -= 1
+                self._in_flight.notify_all()
+
+    @contextmanager
+    def _write_turn(self) -> Iterator[None]:
+        with self._writing:
+            if self._closed:
+                raise ClosedMemoryError
+            yield
+
+    # --- writing -------------------------------------------------------------------------------------------------------------------------
+    def ingest(
+        self,
+        source: Any,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        acl: Any = (),
+        prune: bool = True,
+        progress: ProgressCallback | None = None,
+    ) -> IngestReport:
+        """Take documents in; on return they are durable and searchable, or named in the report with the reason.
+
+        Unchanged content is skipped, changed content makes a new version (the old one answers until the new one is indexed), and what disappeared
+        from a folder since its last ingest is hidden.
+
+        Args:
+            source: A file or folder path, a `Document`, a LangChain `Document` or loader, or an iterable of those.
+            namespace: The tenant; none ever sees another.
+            acl: Who may see documents that name nobody themselves; empty: everyone in the namespace.
+            prune: Whether to hide what vanished from an ingested folder.
+            progress: Called after each document with `done` and `source`.
+
+        Raises:
+            SourceError: If a path is missing or a value is of no known kind; nothing of it was written.
+        """
+        entries, scope = acl_of(acl), Scope(namespace=namespace)
+        with self._write_turn():
+            try:
+                return self._writer.ingest(source, namespace=scope.namespace, acl=entries, prune=prune, progress=progress)
+            finally:
+                self._refresh_cache()
+
+    def remember(self, messages: Sequence[Any], *, thread_id: str, scope: Scope | None = None) -> IngestReport:
+        """Keep messages of a conversation verbatim, each as a document of its own that knows its neighbours.
+
+        A message that carries an id is kept once however often it is handed in. Only people and assistants are remembered: system messages, tool
+        calls and their results, and contexts compiled by this memory are not. A scope with a user keeps them for that user alone.
+
+        Args:
+            messages: LangChain messages, `(role, text)` pairs or mappings with `role` and `content`, oldest first.
+            thread_id: Names the conversation.
+            scope: Whose conversation it is.
+        """
+        who = scope or Scope()
+        with self._write_turn():
+            start = self.services.registry.thread_length(who.namespace, thread_id)
+            turns = turns_of(
+                messages,
+                thread_id=thread_id,
+                scope=who,
+                first_ordinal=start,
+                now=self.services.clock(),
+                known=self._threads_of(who.namespace),
+            )
+            try:
+                return self._writer.ingest(turns, namespace=who.namespace, acl=frozenset(), prune=False, progress=None)
+            finally:
+                self._refresh_cache()
+
+    def _threads_of(self, namespace: str) -> Callable[[Sequence[str]], Mapping[str, str | None]]:
+        def known(ids: Sequence[str]) -> Mapping[str, str | None]:
+            return {state.document_id: state.thread_id for state in self.services.registry.states(namespace=namespace, document_ids=ids)}
+
+        return known
+
+    def forget(self, document_id: str, *, namespace: str | None = None) -> ForgetReceipt:
+        """Remove a document from every tier, with all its versions and everything only it knew, and prove it with counts.
+
+        Args:
+            document_id: The document.
+            namespace: Where; may be left out while only one namespace has a document of that id.
+
+        Raises:
+            UnknownDocumentError: If there is no such document.
+            InvalidRequestError: If several namespaces have one and none was named.
+        """
+        with self._write_turn():
+            state = self._state(document_id, namespace)
+            return self._forget(state)
+
+    def _forget(self, state: DocumentState) -> ForgetReceipt:
+        services, now = self.services, self.services.clock()
+        receipt_id = uuid.uuid4().hex
+        digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
+        counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
+        removed = dict(counts) | {"vectors": counts["chunks"], "postings": counts["chunks"]}
+        removed["cache_entries"] = self._drop_cached(state.namespace)
+        self._sync.drain()
+        self._refresh_cache()
+        for tier in (services.registry, services.lexical, services.graph, services.vector, services.cache):
+            compact = getattr(tier, "compact", None)
+            if compact is not None:
+                compact()
+        return ForgetReceipt(
+            document_id=state.document_id, namespace=state.namespace, receipt_id=receipt_id, forgotten_at=now, removed=removed
+        )
+
+    def _drop_cached(self, namespace: str) -> int:
+        cache = self.services.cache
+        return 0 if cache is None else cache.invalidate([entry.key for entry in cache.entries(namespace=namespace)])
+
+    def set_acl(self, document_id: str, acl: Any, *, namespace: str | None = None) -> None:
+        """Change who may see a document, at once and in every tier; it outlives re-ingesting the unchanged source."""
+        entries = acl_of(acl)
+        with self._write_turn():
+            self.services.registry.set_acl(self._state(document_id, namespace).key, entries)
+            self._catch_up()
+
+    def archive(self, document_id: str, *, namespace: str | None = None) -> None:
+        """Take a document out of search and of the indexes; the registry keeps it whole, and `restore` brings it back."""
+        with self._write_turn():
+            state = self._state(document_id, namespace)
+            if state.state != "live":
+                raise InvalidRequestError(f"got {document_id!r}, which is {state.state}; only a live document can be archived.")
+            keep = self.services.config.keep_versions
+            self.services.registry.hide([state.key], state="archived", now=self.services.clock(), keep_versions=keep)
+            self._catch_up()
+
+    def restore(self, document_id: str, *, namespace: str | None = None) -> None:
+        """Bring an archived document back whole, nothing embedded anew."""
+        with self._write_turn():
+            state = self._state(document_id, namespace)
+            if state.state != "archived":
+                raise InvalidRequestError(f"got {document_id!r}, which is {state.state}; only an archived document can be restored.")
+            self.services.registry.unarchive(state.key)
+            self._catch_up()
+
+    def _state(self, document_id: str, namespace: str | None) -> DocumentState:
+        if not isinstance(document_id, str) or not document_id:
+            raise InvalidRequestError(f"got document_id={document_id!r}; needed the id of a document.")
+        found = list(self.services.registry.states(namespace=namespace, document_ids=[document_id]))
+        if not found:
+            raise UnknownDocumentError(document_id=document_id, detail="" if namespace is None else f" under the namespace {namespace!r}")
+        if len(found) > 1:
+            raise InvalidRequestError(f"got {document_id!r}, which several namespaces hold; name one: namespace=…")
+        return found[0]
+
+    # --- reading -------------------------------------------------------------------------------------------------------------------------
+    def search(self, query: str, *, k: int = 5, scope: Scope | None = None, as_of: AsOfLike = None, route: str = "auto") -> list[Passage]:
+        """Return up to k passages, best first, at most one per parent chunk.
+
+        Args:
+            query: The question.
+            k: Passages wanted, at least 1.
+            scope: Who asks; default: anonymous in the default namespace.
+            as_of: Answer as of then: a plain moment, or `AsOf` for either time axis.
+            route: `auto`, or `hybrid`, `dense`, `lexical`, `graph` to force arms.
+
+        Raises:
+            InvalidRequestError: If an argument is unusable.
+            ClosedMemoryError: If the memory is closed.
+        """
+        with self._reading():
+            state = self._search_graph.invoke({"query": query, "k": k, "scope": scope, "as_of": AsOf.of(as_of), "route": route})
+            passages: list[Passage] = state["passages"]
+            return passages[:k]
+
+    def recall(
+        self,
+        query: str,
+        *,
+        budget: ContextBudget | int | None = None,
+        scope: Scope | None = None,
+        as_of: AsOfLike = None,
+        history: Sequence[Any] = (),
+        guidelines: str = "",
+        route: str = "auto",
+    ) -> Context:
+        """Return a context for a model: cited, permission-checked, within its token budget.
+
+        Args:
+            query: The question.
+            budget: A `ContextBudget`, or the window in tokens; default 128,000.
+            scope: Who asks.
+            as_of: Answer as of then.
+            history: Earlier messages of the conversation, oldest first.
+            guidelines: Instructions that go into the context.
+            route: As for `search`.
+
+        Raises:
+            BudgetTooSmallError: If the fixed parts alone exceed the budget.
+            InvalidRequestError: If an argument is unusable.
+        """
+        with self._reading():
+            request = {
+                "query": query,
+                "budget": budget,
+                "scope": scope,
+                "as_of": AsOf.of(as_of),
+                "history": history,
+                "guidelines": guidelines,
+                "route": route,
+            }
+            state = self.graph.invoke(request)
+            context: Context = state["context"]
+            return context.with_trace(state["trace"])
+
+    def facts(self, entity: str, *, predicate: str | None = None, as_of: AsOfLike = None, scope: Scope | None = None) -> list[Fact]:
+        """Return what the graph states about an entity, on either side of an edge, with validity windows and evidence.
+
+        Args:
+            entity: A name; spelling, case and known aliases do not matter. An unknown name has no facts.
+            predicate: Only facts of this predicate, by its name or one of its aliases.
+            as_of: A plain moment asks what was true then; `AsOf(recorded=…)` what was known then. Default: the whole history.
+            scope: Who asks; facts whose evidence the scope cannot see do not exist for it.
+        """
+        if not isinstance(entity, str) or not entity.strip():
+            raise InvalidRequestError(f"got entity={entity!r}; needed a name.")
+        who, when, services = scope or Scope(), AsOf.of(as_of), self.services
+        with self._reading():
+            found = entities_named(services.registry, entity, who, when)
+            facts = facts_about(services.registry, services.schema, found[:1], scope=who, as_of=when) if found else []
+        if predicate is None:
+            return facts
+        wanted = services.schema.predicate_name(predicate) or predicate
+        return [fact for fact in facts if fact.predicate == wanted]
+
+    def document(self, document_id: str, *, scope: Scope | None = None, as_of: AsOfLike = None) -> str:
+        """Return a document's whole text as the scope sees it.
+
+        Raises:
+            UnknownDocumentError: If there is none that the scope may see.
+        """
+        with self._reading():
+            text = self.services.registry.document_text(document_id, scope or Scope(), AsOf.of(as_of))
+        if text is None:
+            raise UnknownDocumentError(document_id=document_id)
+        return text
+
+    def documents(self, *, namespace: str | None = None) -> Iterator[DocumentState]:
+        """Yield what the registry knows of its documents, hidden ones included: an administrator's view, without scope."""
+        with self._reading():
+            yield from self.services.registry.states(namespace=namespace)
+
+    @cached_property
+    def graph(self) -> Any:
+        """The compiled recall graph, usable alone, streamed, or as a subgraph."""
+        return build_recall_graph(self.services).compile(name="rag2_recall")
+
+    @cached_property
+    def _search_graph(self) -> Any:
+        return build_search_graph(self.services).compile(name="rag2_search")
+
+    # --- upkeep ----------------------------------------------------------------------------------------------------------------------------
+    def verify(self) -> VerifyReport:
+        """Compare every index with the registry, by id and content. Reads only."""
+        with self._write_turn():
+            return verify_tiers(self._sync)
+
+    def repair(self) -> VerifyReport:
+        """Retry what is pending and mend what differs from the registry; returns the state afterwards."""
+        with self._write_turn():
+            self._catch_up()
+            repair_tiers(self._sync)
+            self._catch_up()
+            return verify_tiers(self._sync)
+
+    def rebuild(self, tier: TierName) -> None:
+        """Empty an index and fill it from the registry; embeddings come from the cache, nothing is embedded twice.
+
+        Raises:
+            InvalidRequestError: If there is no such tier.
+        """
+        if tier not in REBUILDABLE:
+            raise InvalidRequestError(f"got tier={tier!r}; needed one of {', '.join(REBUILDABLE)}.")
+        with self._write_turn():
+            if tier == "cache":
+                if self.services.cache is not None:
+                    self.services.cache.clear()
+            else:
+                rebuild_tier(tier, self._sync)
+            self._catch_up()
+
+    def status(self) -> Mapping[str, Any]:
+        """Return counts, backlog and engines as JSON values: an administrator's view."""
+        with self._reading():
+            services = self.services
+            return {
+                "path": str(self._folder.path) if self._folder.path else None,
+                "counts": services.registry.counts(),
+                "pending": services.registry.backlog(),
+                "namespaces": services.registry.namespaces(),
+                "embedder": services.embedder.name,
+                "token_counter": services.counter.name,
+                "tiers": {
+                    "registry": type(services.registry).__name__,
+                    "vector": type(services.vector).__name__,
+                    "lexical": type(services.lexical).__name__,
+                    "graph": f"{type(services.graph).__name__} ({services.graph.engine})",
+                    "cache": type(services.cache).__name__ if services.cache is not None else None,
+                },
+            }
+
+    # --- async twins -----------------------------------------------------------------------------------------------------------------------
+    async def aingest(self, source: Any, **options: Any) -> IngestReport:
+        """`ingest` off the event loop."""
+        return await asyncio.to_thread(self.ingest, source, **options)
+
+    async def aremember(self, messages: Sequence[Any], *, thread_id: str, scope: Scope | None = None) -> IngestReport:
+        """`remember` off the event loop."""
+        return await asyncio.to_thread(self.remember, messages, thread_id=thread_id, scope=scope)
+
+    async def asearch(self, query: str, **options: Any) -> list[Passage]:
+        """`search` off the event loop."""
+        return await asyncio.to_thread(self.search, query, **options)
+
+    async def arecall(self, query: str, **options: Any) -> Context:
+        """`recall` off the event loop."""
+        return await asyncio.to_thread(self.recall, query, **options)
+
+    async def afacts(self, entity: str, **options: Any) -> list[Fact]:
+        """`facts` off the event loop."""
+        return await asyncio.to_thread(self.facts, entity, **options)
+
+    async def aforget(self, document_id: str, *, namespace: str | None = None) -> ForgetReceipt:
+        """`forget` off the event loop."""
+        return await asyncio.to_thread(self.forget, document_id, namespace=namespace)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
