@@ -40,7 +40,12 @@ def html_to_markdown(html: str) -> tuple[str, str]:
         escape_underscores=False,
         escape_misc=False,
     )
-    text = converter.convert_soup(body)
+    try:
+        text = converter.convert_soup(body)
+    except (
+        RecursionError
+    ):  # markdownify follows nesting by recursion; hundreds of levels are no structure worth keeping
+        text = body.get_text("\n")
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n", title
 
 

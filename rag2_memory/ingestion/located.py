@@ -47,7 +47,7 @@ def _find(text: str, piece: str, cursor: int, end: int) -> Span:
     match = re.compile(r"\s+".join(map(re.escape, piece.split()))).search(text, cursor, end)
     if match is None:
         raise InvalidRequestError(
-            f"got a piece from the text splitter that does not occur in the text: {piece[:80]!r}; needed verbatim pieces "
-            "in order. Use a splitter that changes nothing but white space, or leave out splitter= for our own rules."
+            f"got a piece from the text splitter that does not occur in the text: {piece[:80]!r}; needed verbatim "
+            "pieces in order. Use a splitter that changes nothing but white space, or none for our own rules."
         )
     return match.span()

@@ -106,7 +106,9 @@ def _partition(
     for token, inner in _siblings(tokens):
         assert token.map is not None  # `_siblings` passes over tokens without lines
         first, last = max(offsets[token.map[0]], cursor), min(offsets[token.map[1]], end)
-        if last <= first:
+        if not text[
+            first:last
+        ].strip():  # markdown-it has fewer blank characters than Python: a form feed is a paragraph
             continue
         fill(first)
         begin = first if found else start

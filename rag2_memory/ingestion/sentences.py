@@ -20,6 +20,11 @@ WINDOW_CHARACTERS = 20_000
 _UNSAFE = re.compile(r"[^\S\n ]|[\ud800-\udfff]")
 """sentencex 1.0.32 panics on wide white space after an initial; a blank in its place keeps all offsets."""
 
+_BEFORE_NUMBER = re.compile(
+    r"\b(?:approx|art|ca|ch|eq|fig|hrs?|max|min|nos?|nr|para|pp?|sect?|ver|vols?)\.\s+\Z", re.IGNORECASE
+)
+"""Abbreviations that stand before a number, which sentencex takes for the end of a sentence."""
+
 _CLAUSE_END = re.compile(r"[.!?;:…][\"'”’»)\]]*\s+|[。！？；，、]")
 _WORD_END = re.compile(r"\s+")
 
@@ -31,11 +36,20 @@ def sentences(text: str, start: int, end: int) -> Spans:
     spans: Spans = []
     for first, last in _windows(text, start, end):
         for sentence in segment("en", _UNSAFE.sub(" ", text[first:last])):
-            spans.append((first, first + len(sentence)))
+            if spans and _goes_on(text, spans[-1], first):
+                spans[-1] = (spans[-1][0], first + len(sentence))
+            else:
+                spans.append((first, first + len(sentence)))
             first += len(sentence)
         if spans and first < last:
             spans[-1] = (spans[-1][0], last)
     return _joined_blank(text, spans)
+
+
+def _goes_on(text: str, span: Span, end: int) -> bool:
+    if text[end : end + 1].islower():
+        return True
+    return text[end : end + 1].isdigit() and _BEFORE_NUMBER.search(text, max(span[0], end - 12), end) is not None
 
 
 def lines(text: str, start: int, end: int) -> Spans:

@@ -106,7 +106,7 @@ class UnitMaker:
         if end - start > CHARACTERS_PER_TOKEN_AT_MOST * self.target:
             return None
         body = self.text[start:end].rstrip()
-        return self.count(body) + (len(body) < end - start)
+        return self.count(body) + (self.text.find("\n", start + len(body), end) >= 0)
 
     def _fits(self, start: int, end: int) -> bool:
         tokens = self._tokens(start, end)
