@@ -32,7 +32,7 @@ from rag2_memory.records import (
 from rag2_memory.tiers import sql_graph, sql_reading, sql_writing
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.base import RegistryTier
-from rag2_memory.tiers.sql_values import batched
+from rag2_memory.tiers.sql_values import batched, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
 
@@ -242,7 +242,7 @@ class SqlRegistry(RegistryTier):
 
     def backlog(self) -> dict[str, int]:
         with self._reading() as connection:
-            return dict(connection.execute(select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier)))
+            return pairs(connection, select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier))
 
     def owe(self, tier: TierName, ids: Collection[str]) -> None:
         with self._writing() as connection:

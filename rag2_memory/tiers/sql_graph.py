@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import indexable_query, seen_chunks
-from rag2_memory.tiers.sql_values import batched, from_seconds
+from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Scope
 
 
@@ -42,7 +42,7 @@ def graph_passages(connection: Connection, ids: Collection[str], canonical: Mapp
     namespaces: dict[str, str] = {}
     for part in batched(list(ids)):
         query = indexable_query(t.occurrences.c.chunk_id, t.documents.c.namespace).where(t.occurrences.c.chunk_id.in_(part)).distinct()
-        namespaces.update(dict(connection.execute(query)))
+        namespaces |= pairs(connection, query)
         for row in connection.execute(select(t.mentions).where(t.mentions.c.chunk_id.in_(part))):
             entity = canonical.get(row.entity_id, row.entity_id)
             link = GraphLink(passage_id=row.chunk_id, entity_id=entity, kind=row.kind, weight=row.weight)
@@ -151,7 +151,7 @@ def known_keys(connection: Connection, namespace: str, keys: Collection[str]) ->
     found: dict[str, str] = {}
     for part in batched(list(keys)):
         query = select(t.entities.c.key, t.entities.c.entity_id).where(t.entities.c.namespace == namespace, t.entities.c.key.in_(part))
-        found.update(dict(connection.execute(query)))
+        found |= pairs(connection, query)
     return found
 
 
@@ -187,7 +187,7 @@ def chunks_mentioning(connection: Connection, entity_ids: Collection[str]) -> di
     found: dict[str, str] = {}
     for part in batched(list(entity_ids)):
         query = select(t.chunks.c.chunk_id, t.chunks.c.document_key).join(t.mentions, t.mentions.c.chunk_id == t.chunks.c.chunk_id)
-        found.update(dict(connection.execute(query.where(t.mentions.c.entity_id.in_(part)))))
+        found |= pairs(connection, query.where(t.mentions.c.entity_id.in_(part)))
     return found
 
 
@@ -248,5 +248,5 @@ def entity_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in batched(list(ids)):
         query = select(t.entities.c.entity_id, t.entities.c.name).where(t.entities.c.entity_id.in_(part))
-        found.update(dict(connection.execute(query)))
+        found |= pairs(connection, query)
     return found

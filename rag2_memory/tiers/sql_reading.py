@@ -12,7 +12,7 @@ from sqlalchemy import Connection, FromClause, Row, Select, and_, exists, func, 
 
 from rag2_memory.records import DocumentState, LexicalDocument
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_values import batched, from_seconds, seconds
+from rag2_memory.tiers.sql_values import batched, from_seconds, pairs, seconds
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
 WINDOW_TURNS = 1
@@ -233,11 +233,10 @@ def indexable(connection: Connection, ids: Collection[str] | None) -> dict[str, 
     """Return chunk ids that the indexes should hold with their namespaces; of the given ids, or all."""
     query = indexable_query(t.occurrences.c.chunk_id, t.documents.c.namespace).distinct()
     if ids is None:
-        return dict(connection.execute(query))
+        return pairs(connection, query)
     found: dict[str, str] = {}
     for part in batched(list(ids)):
-        rows = connection.execute(query.where(t.occurrences.c.chunk_id.in_(part)))
-        found.update(dict(rows))
+        found |= pairs(connection, query.where(t.occurrences.c.chunk_id.in_(part)))
     return found
 
 

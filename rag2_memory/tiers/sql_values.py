@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 Item = TypeVar("Item")
@@ -37,6 +37,11 @@ def from_seconds(value: float | None) -> datetime | None:
 def to_json(value: Any) -> str:
     """Return compact JSON with sorted keys; what JSON cannot hold is stored as its text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def pairs(connection: Connection, query: Select[Any]) -> dict[str, Any]:
+    """Return the rows of a two-column query as a mapping from the first to the second."""
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

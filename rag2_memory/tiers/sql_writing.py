@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from rag2_memory.records import DocumentWrite, Knowledge
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import WINDOW_TURNS
-from rag2_memory.tiers.sql_values import batched, insert_new, seconds, to_json
+from rag2_memory.tiers.sql_values import batched, insert_new, pairs, seconds, to_json
 from rag2_memory.types import INDEX_TIERS, TierName
 
 
@@ -359,13 +359,8 @@ def _drop_or_rename_entities(connection: Connection, entity_ids: Collection[str]
     """Delete entities that nothing mentions any longer; name the others by what still mentions them, so that no dropped text lives on in a name."""
     removed = 0
     for part in batched(sorted(entity_ids)):
-        mentioned = dict(
-            connection.execute(
-                select(t.mentions.c.entity_id, func.min(t.mentions.c.name))
-                .where(t.mentions.c.entity_id.in_(part))
-                .group_by(t.mentions.c.entity_id)
-            ).all()
-        )
+        query = select(t.mentions.c.entity_id, func.min(t.mentions.c.name)).where(t.mentions.c.entity_id.in_(part))
+        mentioned = pairs(connection, query.group_by(t.mentions.c.entity_id))
         orphans = [entity for entity in part if entity not in mentioned]
         removed += connection.execute(delete(t.entities).where(t.entities.c.entity_id.in_(orphans))).rowcount
         connection.execute(delete(t.merges).where(t.merges.c.kept_id.in_(orphans) | t.merges.c.absorbed_id.in_(orphans)))
