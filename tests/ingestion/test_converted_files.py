@@ -108,8 +108,8 @@ def test_a_page_keeps_its_structure_and_loses_its_frame(tmp_path: Path) -> None:
     document = read(path)
     assert isinstance(document, Document)
     assert (document.title, document.media_type) == ("A page | Site", "text/html")
-    assert document.text.startswith("# Main heading\n\nSome **bold** text with a link")
-    assert "sys_init_v2, 2 * 3 * 4." in document.text
+    assert document.text.startswith("# Main heading\n\nSome **bold** text with\na link and sys_init_v2")
+    assert "2 * 3 * 4." in document.text
     assert "## Sub\n\n- one\n  - nested\n- two" in document.text
     assert "| name | value |\n| --- | --- |\n| a | 1 |" in document.text
     assert "```\nx = 1\ny = 2\n```" in document.text
