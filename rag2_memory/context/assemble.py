@@ -1,0 +1,296 @@
+"""Compiling a context: everything that was found, fitted to a budget, cited and rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Final
+
+from rag2_memory.context.account import budget_account
+from rag2_memory.context.blocks import PassageSegment
+from rag2_memory.context.budget import NO_MAXIMUM, ContextBudget, Fillable, Limits, limits, smallest_window
+from rag2_memory.context.compiled import Citation, Context, ContextBlock, Dropped, Format, canonical
+from rag2_memory.context.history import FittedHistory, History
+from rag2_memory.context.messages import IMAGE_TOKENS, read_messages
+from rag2_memory.context.render import RENDERERS, Renderer, context_parts, fact_parts, header, history_parts, statement
+from rag2_memory.context.sanitize import SURROGATE, visible
+from rag2_memory.context.tokens import default_token_counter
+from rag2_memory.context.weigh import Scale
+from rag2_memory.errors import BudgetTooSmallError, InvalidRequestError
+from rag2_memory.protocols import TokenCounter
+from rag2_memory.types import Fact, Passage
+
+QUERY_FRAME_TOKENS: Final = 12
+"""What chat formats add around the system message, the query and the start of the answer: three to four tokens each (OpenAI cookbook)."""
+
+
+def compile_context(
+    query: str,
+    *,
+    passages: Sequence[Passage] = (),
+    facts: Sequence[Fact] = (),
+    history: Iterable[Any] = (),
+    guidelines: str = "",
+    budget: ContextBudget | int | None = None,
+    counter: TokenCounter | None = None,
+    parents: Mapping[str, Any] | None = None,
+    format: Format = "xml",
+    trace: Mapping[str, Any] | Sequence[Any] | None = None,
+    summarizer: Any = None,
+    history_summary: str = "",
+) -> Context:
+    """Compile what was found into a context that never exceeds its budget.
+
+    Args:
+        query: The question; its tokens are reserved, it is asked by `Context.messages`.
+        passages: Candidates with scores, higher is better; any order. Kept by relevance per token, the best one in any case (shortened
+            where it is larger than all room for passages).
+        facts: Facts, the most relevant first; kept in this order.
+        history: LangChain messages, `(role, text)` tuples or dicts, oldest first.
+        guidelines: The application's own instructions; always kept whole.
+        budget: A budget, or the tokens of the window.
+        counter: What counts tokens; `None`: `default_token_counter()`.
+        parents: Parent chunks by id (`Parent` objects or texts). A chunk is replaced by its parent where there is room to spare.
+        format: `xml`, `markdown` or `json`.
+        trace: What happened before, as JSON values; goes into `Context.trace` (a list under `stages`).
+        summarizer: A LangChain chat model that summarises messages which leave the window; `None`: an extractive summary.
+        history_summary: Summary of what was said before `history`; it stays, and is continued where messages leave.
+
+    Returns:
+        The context. Equal input gives equal output; a larger window never lowers the summed score of the passages kept (given a counter
+        whose counts add up, or that never counts a whole higher than its parts plus one each).
+
+    Raises:
+        BudgetTooSmallError: If guidelines, frame and query alone exceed the budget.
+        InvalidRequestError: If something is malformed.
+    """
+    if format not in RENDERERS:
+        raise InvalidRequestError(f"got format={format!r}; needed one of {sorted(RENDERERS)}.")
+    job = _Job(
+        query=SURROGATE.sub("\ufffd", query),
+        guidelines=visible(guidelines).strip(),
+        budget=ContextBudget.of(budget),
+        renderer=RENDERERS[format],
+        scale=Scale(counter if counter is not None else default_token_counter()),
+    )
+    room = job.limits()
+    conversation = History(
+        read_messages(history, query=query), previous_summary=history_summary, renderer=job.renderer, scale=job.scale
+    )
+    graph = _GraphSegment(facts, job)
+    segment = PassageSegment(passages, renderer=job.renderer, scale=job.scale)
+    needs: dict[Fillable, int] = {"graph": graph.need_tokens, "passages": NO_MAXIMUM, "history": conversation.need_tokens}
+    segment.choose(room.grant(needs)["passages"])
+    if segment.complete:
+        needs["passages"] = segment.tokens
+    granted = room.grant(needs)
+    graph.choose(granted["graph"])
+    fitted = conversation.fit(granted["history"], summarizer=summarizer)
+    if parents:
+        segment.promote(parents, _spare(room, segment, graph.tokens + job.history_tokens(fitted)))
+    return _rendered(job, segment, graph, fitted, room, format=format, trace=trace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What all steps share."""
+
+    query: str
+    guidelines: str
+    budget: ContextBudget
+    renderer: Renderer
+    scale: Scale
+
+    @property
+    def query_tokens(self) -> int:
+        """Tokens reserved for asking the query."""
+        return self.scale.weigh(self.query) + QUERY_FRAME_TOKENS
+
+    def frame_tokens(self) -> int:
+        """Tokens of guidelines and frame."""
+        return sum(map(self.scale.weigh, context_parts(self.renderer, guidelines=self.guidelines, facts=(), passages=(), history=())))
+
+    def limits(self) -> Limits:
+        """Return what each segment may hold.
+
+        Raises:
+            BudgetTooSmallError: If guidelines, frame and query alone exceed the budget.
+            InvalidRequestError: If the guidelines exceed their own maximum.
+        """
+        frame = self.frame_tokens()
+        maximum = self.budget.share("guidelines").maximum
+        if maximum is not None and frame > maximum:
+            raise InvalidRequestError(f"got guidelines that take {frame} tokens with the frame; needed at most maximum={maximum}. Shorten them.")
+        return limits(self.budget, fixed_tokens=frame + self.query_tokens)
+
+    def history_tokens(self, fitted: FittedHistory) -> int:
+        """Tokens of the fitted history with its frame and images, at most."""
+        parts = history_parts(self.renderer, fitted.summary, fitted.messages)
+        if not parts:
+            return 0
+        frame = self.renderer.opening("history", "conversation"), self.renderer.closing("history")
+        return sum(map(self.scale.weigh, (*frame, *parts))) + image_tokens(fitted)
+
+
+class _GraphSegment:
+    """The facts of one context."""
+
+    def __init__(self, facts: Sequence[Fact], job: _Job) -> None:
+        self._facts = [replace(fact, properties=canonical(fact.properties)) if fact.properties else fact for fact in facts]
+        self._weights = [job.scale.weigh(part) for part in fact_parts(job.renderer, self._facts)]
+        self._frame = job.scale.weigh(job.renderer.opening("facts", "retrieved")) + job.scale.weigh(job.renderer.closing("facts"))
+        self.chosen: list[int] = []
+
+    @property
+    def need_tokens(self) -> int:
+        """Tokens that hold all facts."""
+        return self._frame + sum(self._weights) if self._facts else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the chosen facts with their frame, at most."""
+        return self._frame + sum(self._weights[at] for at in self.chosen) if self.chosen else 0
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The chosen facts."""
+        return tuple(self._facts[at] for at in self.chosen)
+
+    def choose(self, limit: Fraction) -> None:
+        """Choose facts in their order while they fit, and one more that fits where the next does not."""
+        left = limit - self._frame
+        self.chosen = []
+        for at, weight in enumerate(self._weights):
+            if weight > left:
+                filling = next((later for later in range(at + 1, len(self._weights)) if self._weights[later] <= left), None)
+                self.chosen.extend([] if filling is None else [filling])
+                return
+            left -= weight
+            self.chosen.append(at)
+
+    def give_up(self) -> bool:
+        """Remove the last fact; whether there was one."""
+        return bool(self.chosen and self.chosen.pop() is not None)
+
+    def dropped(self) -> list[Dropped]:
+        """Return the facts that were not chosen."""
+        kept = set(self.chosen)
+        return [
+            Dropped(kind="fact", id=fact.edge_id, title=str(fact), reason="no room left for facts", tokens=self._weights[at])
+            for at, fact in enumerate(self._facts)
+            if at not in kept
+        ]
+
+
+def image_tokens(fitted: FittedHistory) -> int:
+    """Tokens of the images in the kept messages, which the rendered text only names."""
+    return IMAGE_TOKENS * sum(message.images for message in fitted.messages)
+
+
+def _spare(room: Limits, segment: PassageSegment, others_tokens: int) -> Fraction:
+    """Return what the passages may still take: all that nobody uses, if they take part in the flow, else the rest of their share."""
+    free = room.available - others_tokens - segment.tokens
+    bound = Fraction(room.maxima["passages"]) if "passages" in room.flow else room.shares["passages"]
+    return min(free, bound - segment.tokens)
+
+
+def _rendered(
+    job: _Job,
+    segment: PassageSegment,
+    graph: _GraphSegment,
+    fitted: FittedHistory,
+    room: Limits,
+    *,
+    format: Format,
+    trace: Mapping[str, Any] | Sequence[Any] | None,
+) -> Context:
+    """Render, count the whole once, and give up the least valuable parts while it is over budget."""
+    while True:
+        blocks, facts = segment.blocks(), graph.facts
+        parts = context_parts(
+            job.renderer,
+            guidelines=job.guidelines,
+            facts=fact_parts(job.renderer, facts),
+            passages=[job.renderer.block(block.citation_id, header(block), block.text) for block in blocks],
+            history=history_parts(job.renderer, fitted.summary, fitted.messages),
+        )
+        tokens = job.scale.whole(parts)
+        excess = tokens + job.query_tokens + image_tokens(fitted) - job.budget.input_tokens
+        if excess <= 0:
+            break
+        fitted = _reduced(job, segment, graph, fitted, excess)
+    history_count = job.history_tokens(fitted)
+    account = budget_account(
+        job.budget, room, counter=job.scale.counter.name, whole=tokens, query=job.query_tokens, frame=job.frame_tokens(),
+        graph=graph.tokens, history=history_count, images=image_tokens(fitted), summary=fitted.note,
+    )
+    return Context(
+        query=job.query,
+        text="".join(parts),
+        tokens=tokens,
+        blocks=blocks,
+        facts=facts,
+        citations=_citations(blocks, facts, segment),
+        dropped=(*(segment.dropped[at] for at in sorted(segment.dropped)), *graph.dropped(), *fitted.dropped),
+        history=fitted.messages,
+        summary=fitted.summary,
+        guidelines=job.guidelines,
+        format=format,
+        budget=job.budget,
+        counter=job.scale.counter.name,
+        trace=_trace(trace) | {"budget": account},
+    )
+
+
+def _reduced(job: _Job, segment: PassageSegment, graph: _GraphSegment, fitted: FittedHistory, excess: int) -> FittedHistory:
+    """Give up something: passages, then facts, then the history.
+
+    Raises:
+        BudgetTooSmallError: If nothing is left to give up.
+    """
+    if segment.give_up(excess) or graph.give_up():
+        return fitted
+    if not fitted.messages and not fitted.summary:
+        needed = job.budget.input_tokens + excess
+        raise BudgetTooSmallError(budget_tokens=job.budget.window_tokens, needed_tokens=smallest_window(job.budget, input_tokens=needed))
+    lost = tuple(
+        Dropped(kind="message", id=f"message {at}", title=message.text[:60], reason="no room left: the rendered whole was over budget")
+        for at, message in enumerate(fitted.messages)
+    )
+    return FittedHistory(dropped=(*fitted.dropped, *lost))
+
+
+def _citations(blocks: Sequence[ContextBlock], facts: Sequence[Fact], segment: PassageSegment) -> dict[str, Citation]:
+    found = {
+        block.citation_id: Citation(
+            id=block.citation_id,
+            kind="passage",
+            document_id=block.document_id,
+            chunk_ids=block.chunk_ids,
+            title=block.title,
+            uri=block.uri,
+            heading_path=block.heading_path,
+            modified_at=block.modified_at,
+            version=block.version,
+            metadata=canonical(segment.metadata(block.chunk_ids[0])),
+        )
+        for block in blocks
+    }
+    for number, fact in enumerate(facts, start=1):
+        stated = statement(fact)
+        found[f"f{number}"] = Citation(
+            id=f"f{number}",
+            kind="fact",
+            document_id=fact.documents[0] if fact.documents else "",
+            chunk_ids=fact.evidence,
+            statement=stated.line + (f" [{stated.valid}]" if stated.valid else ""),
+        )
+    return found
+
+
+def _trace(trace: Mapping[str, Any] | Sequence[Any] | None) -> dict[str, Any]:
+    if trace is None:
+        return {}
+    told: dict[str, Any] = canonical(dict(trace) if isinstance(trace, Mapping) else {"stages": list(trace)})
+    return told

@@ -1,0 +1,301 @@
+"""From ranked passages to the blocks of a context: choosing, joining neighbours, taking in parents, ordering."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from rag2_memory.context.compiled import ContextBlock, Dropped
+from rag2_memory.context.dedupe import Deduplicator
+from rag2_memory.context.pack import pack
+from rag2_memory.context.render import Renderer, header, interval
+from rag2_memory.context.sanitize import clean
+from rag2_memory.context.shorten import cut_to_fit
+from rag2_memory.context.weigh import Scale
+from rag2_memory.types import Passage, utc
+
+HEADER_TOKENS: Final = 40
+"""Typical tokens of a block's header and closing; only the order by density uses it, so that tiny passages do not come first."""
+
+CHARACTERS_PER_TOKEN: Final = 4
+"""English under o200k_base has about 4.5; used for the order by density where a passage's tokens are unknown."""
+
+MIN_OVERLAP_CHARACTERS: Final = 20
+"""A shorter common end and beginning of neighbouring chunks may be chance."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Candidate:
+    """A passage that may enter, with what is needed to weigh it. Its citation number is given when it is first weighed."""
+
+    passage: Passage
+    value: float
+    number: int = 0
+    block: ContextBlock | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Chosen candidates that are shown as one block."""
+
+    members: list[Candidate]
+    block: ContextBlock
+    parent_id: str = ""
+    """The parent that all members share; empty if they do not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentText:
+    """What is needed of a parent chunk."""
+
+    text: str
+    heading_path: tuple[str, ...] = ()
+
+
+def parent_text(value: Any) -> ParentText:
+    """Read a parent: plain text, or anything with `text` and perhaps `heading_path`."""
+    if isinstance(value, str):
+        return ParentText(text=value)
+    return ParentText(text=value.text, heading_path=tuple(getattr(value, "heading_path", ())))
+
+
+def values(passages: Sequence[Passage]) -> list[float]:
+    """Return scores as values of at least 0: shifted where some are negative, as a cross-encoder's are; 0 where not finite."""
+    scores = [passage.score if math.isfinite(passage.score) else 0.0 for passage in passages]
+    floor = min(min(scores, default=0.0), 0.0)
+    return [score - floor for score in scores]
+
+
+def by_density(passages: Sequence[Passage]) -> list[Candidate]:
+    """Return candidates with the most valuable first and the others by value per token; ties keep their rank."""
+    candidates = [Candidate(passage=passage, value=value) for passage, value in zip(passages, values(passages), strict=True)]
+    if not candidates:
+        return []
+    best = max(range(len(candidates)), key=lambda at: (candidates[at].value, -at))
+    rest = sorted(
+        candidates[:best] + candidates[best + 1 :],
+        key=lambda item: -item.value / ((item.passage.tokens or len(item.passage.text) // CHARACTERS_PER_TOKEN) + HEADER_TOKENS),
+    )
+    return [candidates[best], *rest]
+
+
+class PassageSegment:
+    """The passages of one context."""
+
+    def __init__(self, passages: Sequence[Passage], *, renderer: Renderer, scale: Scale) -> None:
+        self._renderer, self._scale = renderer, scale
+        self._candidates = by_density(passages)
+        self._numbered = 0
+        self.frame_tokens = scale.weigh(renderer.opening("passages", "retrieved")) + scale.weigh(renderer.closing("passages"))
+        self.dropped: dict[int, Dropped] = {}
+        self.groups: list[Group] = []
+        self.complete = True
+
+    def choose(self, limit: Fraction) -> None:
+        """Choose passages under a limit of tokens for the whole segment, its frame included, and join neighbours."""
+        room = limit - self.frame_tokens
+        packed = pack(self._distinct(), weight=self._weight, value=lambda item: item.value, limit=room)
+        self.complete = packed.complete
+        chosen = list(packed.chosen)
+        if not packed.best_fits and (cut := self._cut_best(room)) is not None:
+            chosen = [cut]
+        self.groups = self._joined(chosen)
+        taken = {id(item.passage) for item in chosen}
+        for at, item in enumerate(self._candidates):
+            if id(item.passage) not in taken and at not in self.dropped:
+                self.dropped[at] = _dropped(item.passage, "no room left for passages")
+
+    def metadata(self, chunk_id: str) -> Mapping[str, Any]:
+        """Return the metadata of a candidate's document."""
+        return next(item.passage.metadata for item in self._candidates if item.passage.chunk_id == chunk_id)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the segment as it stands, at most."""
+        return self.frame_tokens + sum(group.block.tokens for group in self.groups) if self.groups else 0
+
+    def promote(self, parents: Mapping[str, Any], spare: Fraction) -> None:
+        """Replace chunks by the parent around them, the best first, while the spare tokens last."""
+        for group in sorted(self.groups, key=lambda group: group.members[0].number):
+            if group not in self.groups or not group.parent_id or group.parent_id not in parents or group.block.truncated:
+                continue
+            family = [other for other in self.groups if other.parent_id == group.parent_id]
+            promoted = self._promoted(family, parent_text(parents[group.parent_id]))
+            cost = promoted.block.tokens - sum(member.block.tokens for member in family)
+            if cost <= spare:
+                spare -= cost
+                self.groups = [promoted if other is group else other for other in self.groups if other is group or other not in family]
+        inside = {group.parent_id: group.block.citation_id for group in self.groups if group.block.kind == "parent"}
+        for at, dropped in self.dropped.items():
+            citation_id = inside.get(self._candidates[at].passage.parent_id)
+            if citation_id and dropped.reason.startswith("no room"):
+                self.dropped[at] = replace(dropped, reason=f"already inside {citation_id}, its parent chunk")
+
+    def give_up(self, excess: int) -> bool:
+        """Remove the least valuable blocks until at least `excess` tokens are gone; whether anything was removed."""
+        if not self.groups:
+            return False
+        for group in sorted(self.groups, key=lambda group: -min(member.number for member in group.members)):
+            if excess <= 0:
+                break
+            excess -= group.block.tokens
+            self.groups.remove(group)
+            for at, item in enumerate(self._candidates):
+                if any(item is member for member in group.members):
+                    self.dropped[at] = _dropped(item.passage, "no room left: the rendered whole was over budget")
+        return True
+
+    def blocks(self) -> tuple[ContextBlock, ...]:
+        """Return the blocks grouped by document, the best documents at the edges, each document in reading order."""
+        documents: dict[str, list[Group]] = {}
+        for group in sorted(self.groups, key=lambda group: group.members[0].number):
+            documents.setdefault(_source(group.members[0].passage), []).append(group)
+        ranked = [sorted(groups, key=_reading_order) for groups in documents.values()]
+        return tuple(group.block for groups in best_at_the_edges(ranked) for group in groups)
+
+    def _distinct(self) -> Iterator[Candidate]:
+        known = Deduplicator()
+        for at, item in enumerate(self._candidates):
+            passage = item.passage
+            original = known.duplicate_of(chunk_id=passage.chunk_id, document_id=passage.document_id, text=passage.text)
+            if original is None:
+                yield item
+            else:
+                self.dropped[at] = _dropped(passage, "the same chunk twice" if original == passage.chunk_id else f"near-duplicate of {original}")
+
+    def _weight(self, item: Candidate) -> int:
+        self._numbered += 1
+        item.number = self._numbered
+        item.block = self._weighed(_block(item))
+        return item.block.tokens
+
+    def _weighed(self, block: ContextBlock) -> ContextBlock:
+        return replace(block, tokens=self._scale.weigh(self._renderer.block(block.citation_id, header(block), block.text)))
+
+    def _cut_best(self, room: Fraction) -> Candidate | None:
+        best = self._candidates[0]
+        block = best.block
+        if block is None:
+            return None
+        shortened = cut_to_fit(block.text, lambda text: self._weighed(replace(block, text=text)).tokens <= room)
+        if shortened is None:
+            return None
+        best.block = self._weighed(replace(block, text=shortened, truncated=True))
+        return best
+
+    def _joined(self, chosen: Iterable[Candidate]) -> list[Group]:
+        """Group chosen candidates: chunks that follow each other in one section become one block."""
+        groups: list[list[Candidate]] = []
+        for item in sorted(chosen, key=lambda item: (_section(item.passage), item.passage.ordinal, item.number)):
+            last = groups[-1][-1].passage if groups else None
+            follows = last is not None and _section(last) == _section(item.passage) and item.passage.ordinal == last.ordinal + 1
+            if follows and item.passage.turn is None:
+                groups[-1].append(item)
+            else:
+                groups.append([item])
+        return [self._merged(sorted(members, key=lambda item: item.number), members) for members in groups]
+
+    def _merged(self, by_value: list[Candidate], in_order: Sequence[Candidate]) -> Group:
+        best = by_value[0]
+        if best.block is None:
+            raise AssertionError("a chosen candidate was weighed")
+        parent_ids = {item.passage.parent_id for item in in_order}
+        parent_id = parent_ids.pop() if len(parent_ids) == 1 else ""
+        if len(in_order) == 1:
+            return Group(members=by_value, block=best.block, parent_id=parent_id)
+        text = in_order[0].passage.text
+        for item in in_order[1:]:
+            text = joined(text, item.passage.text)
+        block = replace(
+            best.block,
+            kind="merged",
+            text=clean(text).strip(),
+            chunk_ids=tuple(item.passage.chunk_id for item in in_order),
+            score=math.fsum(item.passage.score for item in in_order),
+        )
+        return Group(members=by_value, block=self._weighed(block), parent_id=parent_id)
+
+    def _promoted(self, family: Sequence[Group], parent: ParentText) -> Group:
+        members = sorted((item for group in family for item in group.members), key=lambda item: item.number)
+        in_order = sorted(members, key=lambda item: item.passage.ordinal)
+        block = replace(
+            family[0].block,
+            citation_id=f"c{members[0].number}",
+            kind="parent",
+            text=clean(parent.text).strip(),
+            heading_path=parent.heading_path or family[0].block.heading_path,
+            chunk_ids=tuple(item.passage.chunk_id for item in in_order),
+            score=math.fsum(item.passage.score for item in members),
+        )
+        return Group(members=members, block=self._weighed(block), parent_id=family[0].parent_id)
+
+
+def joined(first: str, second: str) -> str:
+    """Join neighbouring chunks, once where the end of one is the beginning of the other."""
+    for size in range(min(len(first), len(second)), MIN_OVERLAP_CHARACTERS - 1, -1):
+        if first.endswith(second[:size]):
+            return first + second[size:]
+    return f"{first.rstrip()}\n{second.lstrip()}"
+
+
+def best_at_the_edges(ranked: Sequence[Any]) -> list[Any]:
+    """Reorder best-first items so that the best stand first and last and the worst in the middle.
+
+    Models recall what stands in the middle of a long prompt worst (Liu et al., "Lost in the Middle", TACL 2024).
+    """
+    return [*ranked[0::2], *reversed(ranked[1::2])]
+
+
+def _source(passage: Passage) -> str:
+    return f"thread {passage.turn.thread_id}" if passage.turn else f"document {passage.document_id}"
+
+
+def _section(passage: Passage) -> tuple[str, int, tuple[str, ...]]:
+    return _source(passage), passage.version, passage.heading_path
+
+
+def _reading_order(group: Group) -> tuple[int, int]:
+    passage = min((item.passage for item in group.members), key=lambda passage: passage.ordinal)
+    return (passage.turn.ordinal if passage.turn else 0), passage.ordinal
+
+
+def _block(item: Candidate) -> ContextBlock:
+    passage = item.passage
+    turn = passage.turn
+    return ContextBlock(
+        citation_id=f"c{item.number}",
+        kind="chunk",
+        text=clean(passage.text).strip(),
+        tokens=0,
+        chunk_ids=(passage.chunk_id,),
+        document_id=passage.document_id,
+        title=passage.title,
+        heading_path=passage.heading_path,
+        score=passage.score,
+        uri=passage.uri,
+        modified_at=(turn.at if turn and turn.at else passage.modified_at),
+        valid=_validity(passage.metadata),
+        speaker=turn.speaker if turn else "",
+        version=passage.version,
+    )
+
+
+def _validity(metadata: Mapping[str, Any]) -> str:
+    """Return the validity window that a document's metadata states under `valid_from` and `valid_to`; empty if none can be read."""
+    moments: list[datetime | None] = []
+    for name in ("valid_from", "valid_to"):
+        value = metadata.get(name) if metadata else None
+        try:
+            moments.append(utc(value) if value else None)
+        except (ValueError, TypeError):
+            moments.append(None)
+    return interval(*moments)
+
+
+def _dropped(passage: Passage, reason: str) -> Dropped:
+    return Dropped(kind="passage", id=passage.chunk_id, title=passage.title, reason=reason, tokens=passage.tokens)

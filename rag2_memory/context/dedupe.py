@@ -1,0 +1,104 @@
+"""Near-duplicates: passages that say the same in the same words. What differs in a number, a name or a `not` is no duplicate."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Final
+
+WORD: Final = re.compile(r"\w+")
+
+MIN_SHARED: Final = 0.9
+"""Jaccard similarity of the word sets from which texts count as near-same; the usual choice for near-duplicate detection."""
+
+FILLERS: Final = frozenset("a an the and that which this these is are was were be been also as it its".split())
+"""Words whose presence or place changes no statement. Negations and prepositions are left out on purpose."""
+
+NEGATIONS: Final = frozenset("no not never none neither nor without cannot unless except but however".split())
+
+UNSPACED_WORD_CHARACTERS: Final = 24
+"""Mean word length beyond which a text is taken as written without spaces and compared by character 4-grams."""
+
+
+class Fingerprint:
+    """A text prepared for comparison; the costly parts are computed when first compared."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words in order, case folded; 4-grams of characters where the text has no spaces."""
+        words = WORD.findall(self.text.casefold())
+        if words and sum(map(len, words)) > UNSPACED_WORD_CHARACTERS * len(words):
+            joined = "".join(words)
+            return [joined[at : at + 4] for at in range(max(1, len(joined) - 3))]
+        return words
+
+    @cached_property
+    def word_set(self) -> frozenset[str]:
+        """The distinct words."""
+        return frozenset(self.words)
+
+    def keys(self) -> tuple[str, str]:
+        """Return the longest word of either half: one edit leaves at least one of them as it was."""
+        words = self.text.lower().split()
+        middle = (len(words) + 1) // 2
+        first, second = words[:middle], words[middle:]
+        return "1" + _key(first), "2" + _key(second or first)
+
+
+def _key(words: list[str]) -> str:
+    return "".join(WORD.findall(max(words, key=len, default="")))[:16]
+
+
+def near_same(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether two texts say the same in the same words.
+
+    Case, punctuation, white space, fillers and a few added words may differ. A replaced word, another order, or an added number, name or
+    negation makes them different: documents written from one template differ in just such a word.
+    """
+    if one.words == other.words:
+        return True
+    differing = one.word_set ^ other.word_set
+    if len(one.word_set & other.word_set) < MIN_SHARED * len(one.word_set | other.word_set):
+        return False
+    telling = differing - FILLERS
+    if telling & one.word_set and telling & other.word_set:
+        return False
+    if any(word in NEGATIONS or not word.isalpha() or word.capitalize() in one.text + other.text for word in telling):
+        return False
+    ignored = differing | FILLERS
+    return [word for word in one.words if word not in ignored] == [word for word in other.words if word not in ignored]
+
+
+class Deduplicator:
+    """Remembers passages and recognises those it has seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+        self._buckets: dict[str, list[tuple[str, Fingerprint]]] = {}
+        self._documents: dict[str, list[tuple[str, Fingerprint]]] = {}
+
+    def duplicate_of(self, *, chunk_id: str, document_id: str, text: str) -> str | None:
+        """Return the id of an earlier passage that makes this one superfluous; else remember it and return `None`.
+
+        Superfluous: the same chunk, near-same text anywhere, or text contained in an earlier passage of the same document.
+        """
+        if chunk_id in self._seen:
+            return chunk_id
+        fingerprint = Fingerprint(text)
+        keys = fingerprint.keys()
+        for key in keys:
+            for other_id, other in self._buckets.get(key, ()):
+                if near_same(fingerprint, other):
+                    return other_id
+        siblings = self._documents.setdefault(document_id, [])
+        for other_id, other in siblings:
+            if len(text) <= len(other.text) and text.strip() in other.text:
+                return other_id
+        siblings.append((chunk_id, fingerprint))
+        self._seen[chunk_id] = text
+        for key in keys:
+            self._buckets.setdefault(key, []).append((chunk_id, fingerprint))
+        return None
