@@ -57,6 +57,9 @@ IDENTIFIER = re.compile(
 )
 """Codes, versions, paths, flags and names of code: what must be found letter by letter."""
 
+_MAYBE_IDENTIFIER = re.compile(r"[_/\\]|[A-Za-z]-?\d|\d-?[A-Za-z]|[a-z][A-Z]|\.\w|::|->|\(\)|--")
+"""A cheap test that every identifier passes and nearly every word fails."""
+
 _QUOTED = re.compile(r'["“„«‹「『]\s*([^"“”„«»‹›「」『』\n]{2,120}?)\s*["”“»›」』]|`([^`\n]{2,120})`')
 _WORD = re.compile(r"\w+[+#]*")
 _TOKEN = re.compile(r"[^\W_](?:\w|['’](?=\w)|[-&.](?=\w))*[+#]*")
@@ -158,7 +161,8 @@ def mentioned_names(text: str) -> tuple[str, ...]:
 
 def identifiers(text: str) -> tuple[str, ...]:
     """Return codes, versions, paths, flags and code names as written, each once, in order of appearance."""
-    return tuple(dict.fromkeys(match[0] for match in IDENTIFIER.finditer(text)))
+    suspects = [word for word in text.split() if _MAYBE_IDENTIFIER.search(word)]
+    return tuple(dict.fromkeys(match[0] for word in suspects for match in IDENTIFIER.finditer(word)))
 
 
 def quoted_strings(text: str) -> tuple[str, ...]:

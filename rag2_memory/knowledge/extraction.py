@@ -1,0 +1,275 @@
+"""Entities and relations without a language model: names by form, edges by sentence patterns, tables, `Key: value` lines and lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from rag2_memory.knowledge.dates import DateSpan, find_dates
+from rag2_memory.knowledge.events import dated_events
+from rag2_memory.knowledge.fields import Field, field_of, stamp_of
+from rag2_memory.knowledge.layout_statements import Statement, field_relations, pairs_statement, row_statement
+from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person
+from rag2_memory.knowledge.mentions import normalize_name
+from rag2_memory.knowledge.patterns import TRIGGER
+from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
+from rag2_memory.knowledge.shapes import Context, Shape, shape_of
+from rag2_memory.knowledge.statements import relation_of, relations_in, validity
+from rag2_memory.knowledge.structure import Unit, sentences, table_header, units
+from rag2_memory.records import Extraction, NamedEntity, Relation
+from rag2_memory.types import Chunk
+
+Gazetteer = Callable[[Sequence[str]], Mapping[str, str]]
+"""Given normalised names, returns the node types of those that the graph knows (an empty type where it knows none)."""
+
+_TITLE_LABEL = re.compile(r"(?P<label>(?:ADR|RFC|RFP|PEP|KEP|SOP)[ -]?\d+)\b", re.IGNORECASE)
+_VERSIONED = re.compile(r"[^\W\d_a-z][\w-]*(?: [^\W\d_a-z][\w-]*| firmware)* v?\d+(?:\.\d+)+[\w.-]*")
+_DOCUMENT_LIKE = re.compile(
+    r":|\b(?:adr|runbook|report|notes?|polic(?:y|ies)|guide|handbook|minutes|meeting|retro(?:spective)?|summary|findings|plan(?:ning)?|directory|page"
+    r"|release|changelog|incident|review|handover|briefing|memo|inventory|test|overview|brief|datasheet|architecture|how to|all-hands|agenda|faq|readme"
+    r"|onboarding|checklist|proposal|roadmap|spec(?:ification)?|audit|index)\b",
+    re.IGNORECASE,
+)
+_CHANGES = re.compile(r"\b(?:release|changelog|change log|changes|what's new|version|upgrade notes)\b", re.IGNORECASE)
+_UNCHANGED = re.compile(r"\b(?:no changes?|unchanged|not changed|known issues?|unaffected)\b", re.IGNORECASE)
+_TRAILING_KEY = re.compile(r"(?P<subject>.*?)[ ]?\b(?P<key>[A-Za-z]+(?: [a-z]+)?)[:*. ]*$")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one chunk has yielded so far."""
+
+    chunk: Chunk
+    text: str
+    """With title and headings: where full names may stand."""
+    document: str
+    about: NameSpan
+    context: Context
+    relations: list[Relation] = field(default_factory=list)
+    entities: list[NamedEntity] = field(default_factory=list)
+    pairs: list[Unit] = field(default_factory=list)
+    pending: Field | None = None
+    """What the items of the current list are to `about`, where a heading or a leading line says so."""
+
+
+class PatternExtractor:
+    """Reads chunks with patterns of general English; no model, no network, about a thousand chunks a second on one core.
+
+    Chunks of one document that come in one call help each other: a name that a heading or a table has typed keeps its type, and a table that
+    goes on in the next chunk keeps its header.
+
+    Args:
+        schema: Edges outside it are not read.
+        gazetteer: What the graph knows by name; types names that a document leaves untyped.
+    """
+
+    def __init__(self, *, schema: GraphSchema = DEFAULT_SCHEMA, gazetteer: Gazetteer | None = None) -> None:
+        self._schema, self._gazetteer = schema, gazetteer
+
+    @property
+    def name(self) -> str:
+        """Identifies the rules and the schema."""
+        return f"patterns-1-{self._schema.fingerprint}"
+
+    def extract(self, chunks: Sequence[Chunk]) -> list[Extraction]:
+        """Return one extraction per chunk, in the order given."""
+        extractions: list[Extraction] = []
+        for _, group in groupby(chunks, key=lambda chunk: chunk.document_key):
+            extractions += self._document(list(group))
+        return extractions
+
+    def _document(self, chunks: Sequence[Chunk]) -> Iterator[Extraction]:
+        lexicon = Lexicon(known=self._known(chunks))
+        for text in dict.fromkeys(text for chunk in chunks for text in (chunk.title, *chunk.heading_path)):
+            for span in find_names(text, lexicon):
+                if span.type:
+                    lexicon.learn(span.name, span.type)
+        header: tuple[str, ...] = ()
+        for chunk in chunks:
+            yield self._chunk(chunk, lexicon, header)
+            header = (table_header(chunk.text) or header) if chunk.text.rstrip().endswith("|") else ()
+
+    def _known(self, chunks: Sequence[Chunk]) -> Mapping[str, str]:
+        if self._gazetteer is None:
+            return {}
+        names = {match[0].strip("`“”\"") for chunk in chunks for match in NAME.finditer(chunk.index_text)}
+        words = {part for name in names for part in (name, *name.split())}
+        return self._gazetteer(sorted({key for word in words if (key := normalize_name(word))}))
+
+    def _chunk(self, chunk: Chunk, lexicon: Lexicon, header: tuple[str, ...]) -> Extraction:
+        reading = self._open(chunk, lexicon)
+        self._learn(chunk, lexicon)
+        for unit in units(chunk.text, header=header):
+            if unit.kind == "pair" and (field_of(unit.key) or stamp_of(unit.key) or not TRIGGER.search(unit.text)):
+                reading.pairs.append(unit)
+                continue
+            self._close_pairs(reading, lexicon)
+            self._unit(unit, reading, lexicon)
+        self._close_pairs(reading, lexicon)
+        entities = [*reading.entities, *self._typed(chunk, lexicon, reading)]
+        return Extraction(chunk_id=chunk.id, entities=tuple(entities), relations=tuple(self._full(reading, lexicon)))
+
+    def _open(self, chunk: Chunk, lexicon: Lexicon) -> _Reading:
+        observed = chunk.turn.at if chunk.turn is not None and chunk.turn.at else chunk.modified_at
+        document = document_name(chunk.title)
+        about = subject_of(chunk, lexicon) or NameSpan(document, -1, -1, "Document")
+        speaker = chunk.turn.speaker if chunk.turn is not None else ""
+        when = next((date for text in (*reversed(chunk.heading_path), chunk.title) if (date := _date_in(text, observed))), None)
+        context = Context(
+            about=about,
+            thing=about if about.type != "Developer" else None,
+            person=about if about.type == "Developer" else None,
+            speaker=NameSpan(speaker, -1, -1, "Developer") if speaker and speaker[0].isupper() else None,
+            when=when,
+            observed=observed,
+        )
+        pending = field_of(chunk.heading_path[-1]) if chunk.heading_path else None
+        return _Reading(chunk=chunk, text=chunk.index_text, document=document, about=about, context=context, pending=pending)
+
+    def _learn(self, chunk: Chunk, lexicon: Lexicon) -> None:
+        """Type the names whose form alone says what they are, so that their short forms are understood."""
+        for match in NAME.finditer(chunk.text):
+            if match.lastgroup == "run":
+                run = match["run"]
+                if " " in run and (run.startswith("Project ") or looks_like_person(run)):
+                    lexicon.learn(run, "Project" if run.startswith("Project ") else "")
+
+    def _unit(self, unit: Unit, reading: _Reading, lexicon: Lexicon) -> None:
+        if unit.kind == "lead":
+            reading.context.when = _date_in(unit.text, reading.context.observed) or reading.context.when
+            self._announce(unit.text, reading, lexicon)
+        elif unit.kind == "row":
+            self._take(row_statement(unit, reading.about, reading.context, lexicon, self._schema), reading)
+        elif unit.kind == "pair" and looks_like_code(unit.key):
+            reading.context.thing = NameSpan(unit.key, -1, -1, lexicon.type_of(unit.key))
+            self._changed(reading.context.thing, unit, reading)
+            for sentence in sentences(unit.value):
+                self._sentence(sentence, reading, lexicon)
+        elif unit.kind in ("sentence", "pair"):
+            if unit.item and reading.pending is not None and self._listed(unit, reading, lexicon):
+                return
+            for sentence in sentences(unit.text):
+                self._sentence(sentence, reading, lexicon)
+
+    def _sentence(self, sentence: str, reading: _Reading, lexicon: Lexicon) -> None:
+        reading.entities += dated_events(sentence, reading.context)
+        if not TRIGGER.search(sentence):
+            return
+        shape = shape_of(sentence, lexicon, reading.context)
+        reading.relations += relations_in(shape, reading.context, lexicon, self._schema, reading.document)
+        self._links(shape, reading)
+
+    def _close_pairs(self, reading: _Reading, lexicon: Lexicon) -> None:
+        if not reading.pairs:
+            return
+        pairs, reading.pairs = reading.pairs, []
+        fields = [pair for pair in pairs if not looks_like_code(pair.key)]
+        self._take(pairs_statement(fields, reading.about, reading.document, reading.context, lexicon, self._schema), reading)
+        for pair in pairs:
+            if looks_like_code(pair.key):
+                self._changed(NameSpan(pair.key, -1, -1, lexicon.type_of(pair.key)), pair, reading)
+            for sentence in list(sentences(pair.value))[1 if field_of(pair.key) else 0 :]:
+                self._sentence(sentence, reading, lexicon)
+
+    def _take(self, statement: Statement, reading: _Reading) -> None:
+        reading.relations += statement.relations
+        reading.entities += statement.entities
+
+    def _announce(self, text: str, reading: _Reading, lexicon: Lexicon) -> None:
+        """Read a line such as `The gateway depends on:` as what the list below it says."""
+        match = _TRAILING_KEY.match(text.strip("*: "))
+        reading.pending = field_of(match["key"]) if match else None
+        if match and reading.pending is not None:
+            named = find_names(match["subject"], lexicon)
+            if named:
+                reading.context.thing = named[0]
+
+    def _listed(self, unit: Unit, reading: _Reading, lexicon: Lexicon) -> bool:
+        declared = reading.pending
+        if declared is None:
+            return False
+        about = reading.context.thing or reading.about
+        found = list(field_relations(declared, about, unit.text, unit.text, reading.context, lexicon, self._schema))
+        reading.relations += found
+        return bool(found)
+
+    def _changed(self, thing: NameSpan, unit: Unit, reading: _Reading) -> None:
+        """A release note that lists a component reports an update of it."""
+        titles = " ".join((reading.chunk.title, *reading.chunk.heading_path))
+        if not _CHANGES.search(titles) or _UNCHANGED.search(f"{reading.chunk.heading_path[-1:]} {unit.value[:60]}"):
+            return
+        edge = self._by_document(thing, "UPDATED_BY", unit.text, reading)
+        if edge is not None:
+            reading.relations.append(edge)
+
+    def _by_document(self, thing: NameSpan, predicate: str, quote: str, reading: _Reading) -> Relation | None:
+        from rag2_memory.knowledge.shapes import Stamp
+
+        window = validity("event", Stamp(), reading.context)
+        record = NameSpan(reading.document, -1, -1, "Document")
+        return relation_of(thing, record, predicate, False, window, {}, quote, self._schema) if window and reading.document else None
+
+    def _links(self, shape: Shape, reading: _Reading) -> None:
+        """A Markdown link to another document is a reference to it."""
+        for text, target in shape.links:
+            label = _TITLE_LABEL.search(text)
+            if target.startswith(("http://", "https://", "#", "mailto:")) or not (label or target.endswith((".md", ".html", ".pdf", ".rst"))):
+                continue
+            name = label["label"] if label else text.strip("`* ")
+            if name and name[0].isupper():
+                source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
+                edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, shape.raw, self._schema)
+                if edge is not None:
+                    reading.relations.append(edge)
+
+    def _full(self, reading: _Reading, lexicon: Lexicon) -> Iterator[Relation]:
+        """Give each edge the full names that its chunk holds for its short ones."""
+        for relation in reading.relations:
+            subject, target = (lexicon.full_name(name, reading.text) for name in (relation.subject, relation.object))
+            if subject != target:
+                yield relation if (subject, target) == (relation.subject, relation.object) else replace(relation, subject=subject, object=target)
+
+    def _typed(self, chunk: Chunk, lexicon: Lexicon, reading: _Reading) -> Iterator[NamedEntity]:
+        """The names whose types are known, and the identifiers in plain text."""
+        for match in NAME.finditer(chunk.text):
+            name = match[str(match.lastgroup)]
+            node_type = lexicon.type_of(name)
+            if node_type in ("", "Team") or self._schema.node_type(node_type) is None:
+                continue
+            yield NamedEntity(name=name, type=node_type)
+        if reading.document and reading.document != reading.about.name and _DOCUMENT_LIKE.search(chunk.title):
+            yield NamedEntity(name=reading.document, type="Document", kind="subject")
+        if reading.about.type and reading.about.type != "Document":
+            yield NamedEntity(name=reading.about.name, type=reading.about.type, kind="subject")
+
+
+def document_name(title: str) -> str:
+    """Return how other documents refer to one: its label (`ADR 0011`), the release that it announces, else its title."""
+    label = _TITLE_LABEL.match(title)
+    if label:
+        return label["label"]
+    versioned = _VERSIONED.search(title) if _CHANGES.search(title) else None
+    return versioned[0] if versioned else title.strip()
+
+
+def subject_of(chunk: Chunk, lexicon: Lexicon) -> NameSpan | None:
+    """Return what a chunk is about: the project, component or person that its deepest telling heading or its title names."""
+    for text in (*reversed(chunk.heading_path), chunk.title):
+        for span in find_names(text, lexicon):
+            if span.type in ("Project", "Component", "Developer"):
+                return span
+            if looks_like_person(span.name) and span.name == text.strip():
+                return replace(span, type="Developer")
+    title = chunk.title.strip()
+    if title and not _DOCUMENT_LIKE.search(title) and len(title.split()) <= 4 and not _date_in(title, chunk.modified_at):
+        return NameSpan(title, -1, -1, form_type(title))
+    return None
+
+
+def _date_in(text: str, reference: object) -> DateSpan | None:
+    from datetime import datetime
+
+    moment = reference if isinstance(reference, datetime) else None
+    return next((date for date in find_dates(text, reference=moment, prefer="nearest") if not date.bare and date.precision in ("day", "instant")), None)

@@ -1,0 +1,219 @@
+"""Names in a sentence: where they stand and what kind of thing each seems to be, from form and context alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
+
+_UPPER = "".join(chr(code) for code in range(0x41, 0x530) if chr(code).isupper())
+"""Capital letters of the Latin, Greek and Cyrillic scripts; `re` has no class for them."""
+
+_CAPITAL = rf"[{_UPPER}]\w*(?:['’](?!s\b)\w+|[-&]\w+|[.](?=\w\w)\w+)*[+#]*"
+_INITIAL = rf"[{_UPPER}]\.(?:[{_UPPER}]\.)*"
+_NUMBER = r"v?\d[\w.-]*\w|\d"
+_WORD = rf"(?:{_INITIAL}|{_CAPITAL})"
+_INNER = r"(?:of(?: the)?|de(?: la)?|del|della|di|da|dos|du|van(?: de[rn]?)?|von|der|den|la|le|bin|ibn|al|y|&)"
+NAME = re.compile(
+    rf"""`(?P<code>[^`\s]{{1,80}})`
+    | (?<![\w@#])(?P<run>{_WORD}(?:[ \u00a0](?:{_INNER}\ )?(?:{_WORD}|{_NUMBER}))*)
+    | (?<![\w@#/.:-])(?P<ident>[a-z][a-z0-9]*(?:[-_][a-z0-9]+)+(?:\(\))?|[a-z]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[a-z]\w*\(\))(?![\w/@-])
+    | (?<!\w)[“"](?P<quoted>[{_UPPER}][^”"\n]{{2,80}})[”"]""",
+    re.VERBOSE,
+)
+
+_ADJECTIVE_ENDS = frozenset(
+    """time term level day week month year scale based only in up on off out over date to end class wide free ready related specific
+    driven aware source quality party standing sized like facing hand hours minute second person sided effort side proof friendly
+    line test house site prem premise premises duty by and or the of a page word way fold""".split()
+)
+_ADJECTIVE_STARTS = frozenset(
+    """non re pre co self well long short high low full part open real read write one two three four five six half up on in off multi
+    so not all built follow back front cross day month year third first second mid""".split()
+)
+_PROJECT_WORDS = "project|initiative|programme|program"
+_COMPONENT_WORDS = (
+    "component|service|microservice|library|module|package|repository|repo|database|db|api|sdk|gateway|engine|broker|cluster|queue|cache|server"
+    "|daemon|plugin|driver|framework|client|app|application|store|function|endpoint|table|model|firmware|tool"
+)
+_DOCUMENT_WORDS = "document|page|runbook|report|record|policy|guide|handbook|memo|minutes|adr|rfc"
+_TYPE_OF_WORD = {
+    **dict.fromkeys(_PROJECT_WORDS.split("|"), "Project"),
+    **dict.fromkeys(_COMPONENT_WORDS.split("|"), "Component"),
+    **dict.fromkeys(_DOCUMENT_WORDS.split("|"), "Document"),
+    "team": "Team",
+    "group": "Team",
+    "squad": "Team",
+}
+TYPE_WORD = "|".join(_TYPE_OF_WORD)
+"""Alternation of the common nouns that say what the name beside them is."""
+
+_LABEL = re.compile(r"(?:ADR|RFC|RFP|PEP|KEP|SOP|DEP)[ -]?\d+", re.IGNORECASE)
+_ROLE = re.compile(
+    r"\b(?:head|lead|leader|owner|author|maintainer|architect|director|chief|vp|president|manager|engineer|developer|member)\b", re.IGNORECASE
+)
+_NO_PERSON = re.compile(
+    rf"\b(?:{TYPE_WORD}|project|inc|ltd|llc|gmbh|corp|company|university|institute|department|office|street|audit|incident|review|release|"
+    r"version|system|platform|security|data|board|cloud|week|day|conference|meeting|notes|plan|team|engineering|finance|legal|operations|"
+    r"support|sales|marketing|design|research|north|south|east|west|new|united|european)\b",
+    re.IGNORECASE,
+)
+_ABSTRACT = re.compile(
+    r"(?:tion|ment|ness|ity|ance|ence|ship|ism|ing|ure|sis|ers|ors|ees|ees|ies|als|ings|ments|tions)$|^(?:everything|nothing|work|people|"
+    r"customers|success|access|time|users|teams?|deploys?|changes|code|data|security|performance|status|results?|both|others?|engineers|"
+    r"today|tomorrow|yesterday|note|notes|warning|example|details?|yes|no|ok|thanks|please|goodbyes|new|moves?|open|news|questions?)$",
+    re.IGNORECASE,
+)
+_PERSON_WORD = re.compile(rf"(?:[{_UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*|{_INITIAL}|van|von|de|der|den|del|la|di|da|dos|bin|ibn|al)")
+
+
+@dataclass(frozen=True, slots=True)
+class NameSpan:
+    """A name at a place of a text."""
+
+    name: str
+    begin: int
+    stop: int
+    type: str = ""
+    first: bool = False
+    """Whether a single capitalised word that opens its sentence, so that the capital says nothing."""
+    team: bool = False
+    """Whether the words around it make it a team's name: `the Alpha team`."""
+
+
+@dataclass(slots=True)
+class Lexicon:
+    """What names are known to be, by normalised key: from the graph, and from the document that is being read."""
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    """Key → node type, of what the graph already knows."""
+    seen: dict[str, str] = field(default_factory=dict)
+    """Key → node type, of what this document has typed; an empty type where it only named it."""
+    longer: dict[str, set[str]] = field(default_factory=dict)
+    """Key of a short form → the full names of this document that it may stand for: `vatsal` for `Vatsal Shah`, `alpha` for `Project Alpha`."""
+
+    def type_of(self, name: str) -> str:
+        """Return the node type of a name: as the document or the graph has it, else as its form suggests, else empty."""
+        key = normalize_name(name)
+        return self.seen.get(key) or self.known.get(key) or form_type(name)
+
+    def learn(self, name: str, node_type: str = "") -> None:
+        """Remember a name, and its type where it has none yet."""
+        key = normalize_name(name)
+        if not key or self.seen.get(key):
+            return
+        self.seen[key] = node_type
+        words = name.split()
+        if node_type == "Project" and len(words) > 1 and words[0].casefold() == "project":
+            self._shorten(" ".join(words[1:]), name, "Project")
+        elif node_type == "Developer" and len(words) > 1 and looks_like_person(name):
+            first, last = (words[0], words[-1]) if "," not in name else (words[-1], words[0].rstrip(","))
+            for word in (first, last):
+                if len(word) > 2:
+                    self._shorten(word, name, "Developer")
+
+    def _shorten(self, short: str, name: str, node_type: str) -> None:
+        key = normalize_name(short)
+        self.longer.setdefault(key, set()).add(name)
+        self.seen.setdefault(key, node_type)
+
+    def full_name(self, name: str, text: str) -> str:
+        """Return the only full name that a short one can stand for, if the given text holds it; else the name itself."""
+        longer = self.longer.get(normalize_name(name), ())
+        standing = [each for each in longer if each in text]
+        return standing[0] if len(standing) == 1 else name
+
+    def __contains__(self, name: object) -> bool:
+        key = normalize_name(str(name))
+        return key in self.seen or key in self.known
+
+
+def form_type(name: str) -> str:
+    """Return the node type that a name's form suggests: `Project X`, `ADR 7`, `ledger-db`, `Auth Service`; empty if none."""
+    words = name.split()
+    if not words:
+        return ""
+    if _LABEL.match(name):
+        return "Document"
+    if len(words) > 1:
+        first, last = words[0].casefold(), words[-1].casefold()
+        return _TYPE_OF_WORD.get(last) or (_TYPE_OF_WORD.get(first, "") if first != "client" else "")
+    return "Component" if looks_like_code(name) and "/" not in name else ""
+
+
+def looks_like_code(name: str) -> bool:
+    """Whether a single word is written as code: `sys_init_v2`, `ledger-db`, `getName`, `run()`."""
+    return bool(re.fullmatch(r"[a-z][\w.-]*(?:[-_.]\w+|[A-Z]\w*)+(?:\(\))?|\w+\(\)|\w+_\w+|[A-Z]+-\d[\w-]*", name))
+
+
+def looks_like_person(name: str) -> bool:
+    """Whether a name has the form of a person's full name: two to four capitalised words or initials that name no thing."""
+    if "," in name:
+        last, _, first = name.partition(",")
+        return looks_like_person(f"{first.strip()} {last.strip()}")
+    words = name.split()
+    if not 2 <= len(words) <= 5 or _NO_PERSON.search(name):
+        return False
+    if not all(_PERSON_WORD.fullmatch(word) for word in words):
+        return False
+    return sum(len(word) > 2 and not word.isupper() for word in words) >= 1 and not words[-1].endswith(".")
+
+
+def is_abstract(word: str) -> bool:
+    """Whether a capitalised word is rather a common noun (`Performance`, `Customers`) than a name."""
+    return bool(_ABSTRACT.search(word))
+
+
+def find_names(text: str, lexicon: Lexicon) -> list[NameSpan]:
+    """Return the names of one sentence, in order, without overlaps."""
+    spans: list[NameSpan] = []
+    for match in NAME.finditer(text):
+        group = match.lastgroup
+        if group == "run":
+            spans += _run_spans(text, match, lexicon)
+        elif group == "ident":
+            if _is_identifier(match["ident"]) or match["ident"] in lexicon:
+                spans.append(_span(match["ident"], match.start(), match.end(), lexicon))
+        elif group in ("code", "quoted"):
+            spans.append(_span(match[group], match.start(), match.end(), lexicon))
+    return spans
+
+
+def _span(name: str, begin: int, stop: int, lexicon: Lexicon, *, first: bool = False) -> NameSpan:
+    return NameSpan(name=name, begin=begin, stop=stop, type=lexicon.type_of(name), first=first)
+
+
+def _run_spans(text: str, match: re.Match[str], lexicon: Lexicon) -> Iterable[NameSpan]:
+    """Take a capitalised run apart where its first word only opens the sentence, or where `Lead of X` joined a role to a name."""
+    begin, run = match.start("run"), match["run"]
+    opens = not text[:begin].strip(" *_“\"'(") or text[:begin].rstrip(" *_“\"'(")[-1:] in ".!?:"
+    while True:
+        word, _, rest = run.partition(" ")
+        if word.casefold() not in FUNCTION_WORDS or (word.isupper() and len(word) > 1) or (not opens and word != "The"):
+            break
+        if not rest:
+            return
+        begin, run = begin + len(word) + 1, rest
+    while run[0].islower():  # a connector left at the front
+        word, _, run = run.partition(" ")
+        begin += len(word) + 1
+    of = run.find(" of ")
+    if of > 0 and _ROLE.search(run[:of]):
+        tail = re.sub(r"^the ", "", run[of + 4 :])
+        yield _span(tail, begin + len(run) - len(tail), begin + len(run), lexicon)
+        return
+    single = " " not in run
+    if single and opens and run not in lexicon and _ABSTRACT.search(run):
+        return
+    yield _span(run, begin, begin + len(run), lexicon, first=single and opens)
+
+
+def _is_identifier(word: str) -> bool:
+    if "-" not in word or "_" in word or any(character.isdigit() for character in word):
+        return True
+    parts = word.split("-")
+    if parts[-1] in _ADJECTIVE_ENDS or parts[0] in _ADJECTIVE_STARTS or len(parts) > 3:
+        return False
+    return not parts[-1].endswith(("ed", "ing", "ly"))

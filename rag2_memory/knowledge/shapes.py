@@ -1,0 +1,197 @@
+"""Sentences as patterns see them: markup gone, every name and date one character, pronouns replaced by the name they stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from rag2_memory.knowledge.dates import DateSpan, find_dates
+from rag2_memory.knowledge.lexicon import TYPE_WORD, Lexicon, NameSpan, find_names, form_type, looks_like_person
+from rag2_memory.knowledge.patterns import DATE_BASE, NAME_BASE, D, N
+
+_LINK = re.compile(r"!?\[([^\]\n]*)\]\(([^)\s]*)\)")
+_EMPHASIS = re.compile(r"\*+|~~|(?<![\w`])__?(?=\w)|(?<=\w)__?(?![\w`])")
+_BEFORE_BARE = re.compile(
+    r"(?:\b(?:in|on|since|from|until|till|by|before|after|during|through|to|between|and|of|as of|around|about|effective|starting|and|late|early|mid|throughout|for)"
+    r"|[(–—|:,-])\s*$",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(rf"\b(?:[Tt]he|[Oo]ur|[Tt]heir|[Ii]ts|[Aa]n?|[Yy]our|[Mm]y)\s+(?=(?:(?:new|old|former|current|internal|main|whole|first|second) )?(?:(?:{TYPE_WORD})s? )?{N})")
+_QUALIFIED = re.compile(rf"\b(?:new|old|former|current|internal|main|whole)\s+(?=(?:(?:{TYPE_WORD})s? )?{N})")
+_TYPED_BEFORE = re.compile(rf"\b(?P<word>{TYPE_WORD})s? (?P<name>{N})", re.IGNORECASE)
+_TYPED_AFTER = re.compile(rf"(?P<name>{N}) (?P<word>{TYPE_WORD})\b", re.IGNORECASE)
+_ASIDE = re.compile(r" ?\((?P<inside>[^()]*)\)")
+_HERE = re.compile(r"\b(?:[Tt]his|[Tt]he|[Oo]ur) (?P<word>project|component|service|library|module|package|repository|database|app|product|platform|page|document|runbook|team)\b(?!s| [\ue000-\uefff])")
+_PRONOUN = re.compile(rf"(?P<n>{N})|\b(?P<person>[Hh]e|[Ss]he|him|her(?! [a-z]))\b|\b(?P<thing>[Ii]t)\b(?!['’]s (?:not|clear|true|fine))|\b(?P<me>I)\b")
+_SPACES = re.compile(r"[ \t\r\n]+")
+
+
+@dataclass(slots=True)
+class Context:
+    """What the words around a sentence supply."""
+
+    about: NameSpan | None = None
+    """What the section or document is about: `this project`."""
+    person: NameSpan | None = None
+    """The person named last: `she`."""
+    thing: NameSpan | None = None
+    """The thing named last: `it`."""
+    speaker: NameSpan | None = None
+    """Who says `I`."""
+    when: DateSpan | None = None
+    """The date that a heading or a leading line gives."""
+    observed: datetime | None = None
+    """When the text was written."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """A masked sentence."""
+
+    raw: str
+    """Verbatim, for the quote."""
+    text: str
+    names: list[NameSpan] = field(default_factory=list)
+    dates: list[DateSpan] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """`(text, target)` of Markdown links."""
+
+    def listed(self, group: str | None) -> list[NameSpan]:
+        """Return the names that a matched group holds."""
+        return [self.names[ord(character) - NAME_BASE] for character in group or "" if "\ue000" <= character <= "\uefff"]
+
+
+def shape_of(raw: str, lexicon: Lexicon, context: Context) -> Shape:
+    """Mask a sentence and resolve its pronouns; the context's last person and thing move on to this sentence's."""
+    links = _LINK.findall(raw)
+    plain = _EMPHASIS.sub("", _LINK.sub(r"\1", raw) if links else raw)
+    plain = _SPACES.sub(" ", plain).strip()
+    dates = [span for span in find_dates(plain, reference=context.observed, prefer="nearest") if _is_date(plain, span)]
+    hidden = _blank(plain, dates)
+    names = find_names(hidden, lexicon)
+    shape = Shape(raw=raw, text=_masked(hidden, names, dates), names=names, dates=dates, links=links)
+    _tidy(shape, lexicon)
+    _resolve(shape, lexicon, context)
+    return shape
+
+
+def _is_date(text: str, span: DateSpan) -> bool:
+    return not span.bare or bool(_BEFORE_BARE.search(text[max(0, span.begin - 12) : span.begin]))
+
+
+def _blank(text: str, spans: Sequence[DateSpan]) -> str:
+    for span in spans:
+        text = text[: span.begin] + "\x00" * (span.stop - span.begin) + text[span.stop :]
+    return text
+
+
+def _masked(text: str, names: Sequence[NameSpan], dates: Sequence[DateSpan]) -> str:
+    marks = [(span.begin, span.stop, chr(NAME_BASE + index)) for index, span in enumerate(names)]
+    marks += [(span.begin, span.stop, chr(DATE_BASE + index)) for index, span in enumerate(dates)]
+    parts, end = [], 0
+    for begin, stop, mark in sorted(marks):
+        parts += [text[end:begin], mark]
+        end = stop
+    return "".join([*parts, text[end:]])
+
+
+def _tidy(shape: Shape, lexicon: Lexicon) -> None:
+    """Drop articles, asides without dates, and the common nouns beside names, which give the names their types."""
+    text = re.sub(r"[`“”\"\[\]]", "", shape.text)
+    if "(" in text:
+        text = _ASIDE.sub(lambda match: match[0] if re.search(D, match["inside"]) else "", text)
+    for pattern in (_TYPED_BEFORE, _TYPED_AFTER):
+        text = pattern.sub(lambda match: _typed(match, shape, lexicon), text)
+    text = _QUALIFIED.sub("", _ARTICLE.sub("", text))
+    shape.text = text.strip()
+
+
+def _typed(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
+    index = ord(match["name"]) - NAME_BASE
+    span = shape.names[index]
+    node_type = form_type(f"{match['word']} x") if match["word"].casefold() not in ("client", "application") else "Component"
+    if node_type == "Team":
+        shape.names[index] = replace(span, team=True)
+    elif node_type and not span.type and not looks_like_person(span.name):
+        shape.names[index] = replace(span, type=node_type)
+        lexicon.learn(span.name, node_type)
+    return match["name"]
+
+
+def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
+    """Replace `this project`, `it`, `she` and `I`, reading from left to right."""
+    if context.about is not None:
+        shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
+    shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context), shape.text)
+
+
+def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: Context) -> str:
+    if match["n"]:
+        span = shape.names[ord(match["n"]) - NAME_BASE]
+        if is_person(span, lexicon):
+            context.person = span
+        elif span.type or not span.first:
+            context.thing = span
+        return match[0]
+    wanted = context.person if match["person"] else context.thing if match["thing"] else context.speaker
+    return _added(shape, wanted) or match[0]
+
+
+def _added(shape: Shape, span: NameSpan | None) -> str:
+    if span is None:
+        return ""
+    shape.names.append(span)
+    return chr(NAME_BASE + len(shape.names) - 1)
+
+
+def is_person(span: NameSpan, lexicon: Lexicon) -> bool:
+    """Whether a name is known or looks to be a person's."""
+    return span.type == "Developer" or (not span.type and looks_like_person(span.name))
+
+
+_STAMP = re.compile(
+    rf"""(?P<range>(?:(?:from|between)\ )?(?P<r1>{D})(?:\ (?:to|until|till|and|through)\ |\ ?[–—-]\ ?)(?P<r2>{D}))
+    | (?P<start>\b(?:since|from|as\ of|as\ from|effective(?:\ from|\ on)?|starting(?:\ on|\ from|\ in)?|beginning(?:\ on|\ in)?|with\ effect\ from|from\ the)\ (?:about\ |around\ )?(?P<s1>{D}))
+    | (?P<end>\b(?:until|till|through|up\ to|up\ until|ending(?:\ on|\ in)?|ended(?:\ on|\ in)?)\ (?:about\ |around\ )?(?P<e1>{D}))
+    | (?P<now>\b(?:until\ now|so\ far|up\ to\ now|until\ today))
+    | (?P<loose>\b(?:before|by|prior\ to|no\ later\ than|not\ before)\ {D})
+    | (?P<at>(?P<a1>{D}))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Stamp:
+    """The dates that belong to one statement."""
+
+    start: DateSpan | None = None
+    end: DateSpan | None = None
+    at: DateSpan | None = None
+    until_now: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.start or self.end or self.at or self.until_now)
+
+
+def stamp_in(shape: Shape, begin: int, stop: int) -> Stamp:
+    """Return what the dates in a stretch of a shape say: since, until or when."""
+    stamp = Stamp()
+    for match in _STAMP.finditer(shape.text, begin, stop):
+        kind = match.lastgroup
+
+        def date(group: str, found: re.Match[str] = match) -> DateSpan:
+            return shape.dates[ord(found[group]) - DATE_BASE]
+
+        if kind == "range":
+            stamp.start, stamp.end = stamp.start or date("r1"), stamp.end or date("r2")
+        elif kind == "start":
+            stamp.start = stamp.start or date("s1")
+        elif kind == "end":
+            stamp.end = stamp.end or date("e1")
+        elif kind == "now":
+            stamp.until_now = True
+        elif kind == "at":
+            stamp.at = stamp.at or date("a1")
+    return stamp
