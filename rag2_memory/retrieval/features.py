@@ -63,9 +63,7 @@ class QueryFeatures:
         return tuple(dict.fromkeys((*self.identifiers, *self.quoted)))
 
 
-def query_features(
-    query: str, *, document_frequency: Callable[[str], int] | None = None, chunks: int | None = None
-) -> QueryFeatures:
+def query_features(query: str, *, document_frequency: Callable[[str], int] | None = None, chunks: int | None = None) -> QueryFeatures:
     """Read the features of a query.
 
     Args:
