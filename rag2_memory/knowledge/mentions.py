@@ -14,14 +14,18 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 MAX_NAME_WORDS = 10
 """A longer title is a sentence (a paper's, a headline's): nobody mentions it in full, so it makes no entity."""
 
 MAX_QUERY_NAME_WORDS = 8
 """Longest n-gram of a query that is looked up; 99 % of the page titles in the development sets are shorter."""
 
-FUNCTION_WORDS = frozenset(
-    """a an the this that these those i you he she it we they me him her us them my your his its our their mine yours hers ours
+FUNCTION_WORDS = _words("""a an the this that these those i you he she it we they me him her us them my your his its our their mine yours hers ours
     theirs who whom whose which what when where why how whether if as at by for from in into of off on onto out over per since
     than through to toward towards under until up upon via with within without about above across after against along among
     around before behind below beneath beside besides between beyond despite down during except inside near outside past
@@ -29,8 +33,7 @@ FUNCTION_WORDS = frozenset(
     all any some few many most much more several such other another same own only just also even still then there here now is am
     are was were be been being do does did has have had having can could may might must shall should will would however thus
     therefore hence moreover furthermore meanwhile later earlier yes yeah ok okay hey hi hello thanks wow well oh let please
-    sure really see too very""".split()
-)
+    sure really see too very""")
 """Words that open a sentence with a capital without naming anything; alone they are never a name."""
 
 IDENTIFIER = re.compile(
@@ -68,17 +71,13 @@ _POSSESSIVE = re.compile(r"'s\b")
 _PARENTHESIS = re.compile(r"\s*[(（\[][^()（）\[\]]*[)）\]]")
 _FOLD = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "’": "'", "&": " and "})
 _ARTICLES = frozenset({"the", "a", "an"})
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr st jr sr prof gen col lt rev hon capt sgt mt ft vs no sen gov rep bros inc ltd co corp dept".split()
-)
-_INNER = frozenset("of the de la le les du des von van der den di da do del dos das della y e el al bin ibn zu af".split())
+_ABBREVIATIONS = _words("mr mrs ms dr st jr sr prof gen col lt rev hon capt sgt mt ft vs no sen gov rep bros inc ltd co corp dept")
+_INNER = _words("of the de la le les du des von van der den di da do del dos das della y e el al bin ibn zu af")
 """Lower-case words inside one name: `University of Copenhagen`, `Ludwig van Beethoven`."""
-_JOINING = frozenset("and in at for on with to from a an or n by into &".split())
+_JOINING = _words("and in at for on with to from a an or n by into &")
 """Words that may stand inside a name or between two: the whole and the parts are given."""
-_CLOCK_WORDS = frozenset(
-    """january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept
-    oct nov dec monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun am pm at on utc gmt""".split()
-)
+_CLOCK_WORDS = _words("""january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept
+    oct nov dec monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun am pm at on utc gmt""")
 _CLOCK_NUMBER = re.compile(r"\d+(?:st|nd|rd|th|am|pm|s)?")
 
 _Run = list[tuple[str, bool]]
