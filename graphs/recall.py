@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from langgraph.graph import END, START, StateGraph
@@ -74,7 +73,6 @@ def _hit_or_miss(state: RecallState) -> str:
 def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str, Any]]:
     """Give a node its services: those of the run where it brings some, else the default."""
 
-    @wraps(node)
     def bound(state: RecallState, runtime: Runtime[Any]) -> dict[str, Any]:
         services = runtime.context if isinstance(runtime.context, RecallServices) else default
         if services is None:
@@ -83,5 +81,5 @@ def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str
             )
         return node(state, services)
 
-    bound.__annotations__ = {"state": RecallState, "runtime": Runtime[Any], "return": dict[str, Any]}
+    bound.__name__, bound.__doc__ = node.__name__, node.__doc__  # not functools.wraps: LangGraph would read the wrapped signature
     return bound

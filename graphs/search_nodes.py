@@ -13,6 +13,7 @@ from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, 
 from rag2_memory.retrieval.rerank import rerank
 
 from rag2_memory.graphs.arms import dense_hits, lexical_hits, visible_arms
+from rag2_memory.graphs.event_dates import event_dates
 from rag2_memory.graphs.services import RecallServices, stage
 from rag2_memory.graphs.state import RecallState, Request, request_of
 from rag2_memory.knowledge.mentions import query_names
@@ -45,7 +46,7 @@ def plan(state: RecallState, services: RecallServices) -> dict[str, Any]:
             route = request_of({**state, "route": services.router(request.query)}).route
         features = query_features(request.query)
         entities = _known_entities(request, services)
-        window = question_window(request.query, now=services.clock(), services=services, scope=request.scope)
+        window = question_window(request.query, now=services.clock(), event_dates=event_dates(request, services))
         decided = make_plan(
             features,
             route=route,
@@ -126,7 +127,7 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
             entities=entities,
             hops=decided.hops,
             valid_from=decided.valid_from,
-            valid_to=None,
+            valid_to=decided.valid_to,
         )
         subgraph = visible_subgraph(found, request, services)
         reached = {entity for edge in subgraph.edges for entity in (edge.subject_id, edge.object_id)} | set(entities)

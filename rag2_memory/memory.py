@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +25,11 @@ from rag2_memory.folder import MemoryFolder
 from rag2_memory.graphs.recall import build_recall_graph, build_search_graph
 from rag2_memory.graphs.services import RecallServices, Router
 from rag2_memory.ingestion.conversation import turns_of
+from rag2_memory.ingestion.knowledge import ReadKnowledge
 from rag2_memory.ingestion.sync import IndexSync
 from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
 from rag2_memory.ingestion.write import Writer
-from rag2_memory.knowledge.pipeline import KnowledgePipeline
+from rag2_memory.knowledge.extraction import PatternExtractor
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, Reranker, TextSplitter, TokenCounter
 from rag2_memory.records import DocumentState
@@ -88,7 +90,7 @@ class Memory:
             registry=services.registry,
             sync=self._sync,
             counter=services.counter,
-            knowledge=KnowledgePipeline(schema=services.schema, extractor=extractor),
+            knowledge=ReadKnowledge(services.schema, extractor),
             config=services.config,
             clock=services.clock,
             splitter=splitter,
@@ -200,7 +202,7 @@ class Memory:
                 router=router,
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
-            memory = cls(folder=folder, services=services, extractor=extractor, splitter=splitter)
+            memory = cls(folder=folder, services=services, extractor=extractor or PatternExtractor(schema=services.schema), splitter=splitter)
             memory._recover()
         except BaseException:
             folder.release()
@@ -475,7 +477,7 @@ class Memory:
             }
             state = self.graph.invoke(request)
             context: Context = state["context"]
-            return context.with_trace(state["trace"])
+            return replace(context, trace={**context.trace, "stages": state["trace"]})
 
     def facts(self, entity: str, *, predicate: str | None = None, as_of: AsOfLike = None, scope: Scope | None = None) -> list[Fact]:
         """Return what the graph states about an entity, on either side of an edge, with validity windows and evidence.

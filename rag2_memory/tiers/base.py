@@ -26,6 +26,7 @@ from rag2_memory.records import (
     JournalEntry,
     Knowledge,
     LexicalDocument,
+    Mention,
     MergeRecord,
     Subgraph,
     SurfaceName,
@@ -390,6 +391,10 @@ class RegistryTier(ABC):
     @abstractmethod
     def surface_names(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[SurfaceName]:
         """Return the names under which chunks that the scope sees mention surface entities, most frequent first."""
+
+    @abstractmethod
+    def mentions_in(self, chunk_ids: Collection[str]) -> list[Mention]:
+        """Return what chunks mention. Unscoped: ask only for chunks that the scope sees."""
 
     @abstractmethod
     def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:

@@ -26,6 +26,7 @@ from rag2_memory.records import (
     JournalEntry,
     Knowledge,
     LexicalDocument,
+    Mention,
     MergeRecord,
     SurfaceName,
 )
@@ -274,6 +275,10 @@ class SqlRegistry(RegistryTier):
     def surface_names(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[SurfaceName]:
         with self._reading() as connection:
             return sql_graph.surface_names(connection, entity_ids, scope, as_of)
+
+    def mentions_in(self, chunk_ids: Collection[str]) -> list[Mention]:
+        with self._reading() as connection:
+            return sql_graph.mentions_in(connection, chunk_ids)
 
     def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
         with self._reading() as connection:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, MergeRecord, SurfaceName
+from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import indexable_query, seen_chunks
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
@@ -131,6 +131,25 @@ def surface_names(connection: Connection, entity_ids: Collection[str], scope: Sc
         for row in connection.execute(query.group_by(*columns)):
             found.append(SurfaceName(entity_id=row.entity_id, name=row.name, type=row.type, count=row.uses))
     return sorted(found, key=lambda item: (-item.count, item.name, item.type))
+
+
+def mentions_in(connection: Connection, chunk_ids: Collection[str]) -> list[Mention]:
+    """Return what chunks mention."""
+    found: list[Mention] = []
+    for part in batched(list(chunk_ids)):
+        for row in connection.execute(select(t.mentions).where(t.mentions.c.chunk_id.in_(part)).order_by(t.mentions.c.chunk_id)):
+            found.append(
+                Mention(
+                    chunk_id=row.chunk_id,
+                    entity_id=row.entity_id,
+                    name=row.name,
+                    kind=row.kind,
+                    weight=row.weight,
+                    type=row.type,
+                    properties=json.loads(row.properties),
+                )
+            )
+    return found
 
 
 def seen_entities(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
 
 from rag2_memory.records import DocumentWrite, Knowledge
 from rag2_memory.tiers import sql_schema as t
@@ -72,8 +72,7 @@ def write_version(connection: Connection, item: DocumentWrite, *, now: float) ->
     fresh = sorted({chunk.id for chunk in item.chunks} - _indexed_already(connection, item, version))
     owe(connection, INDEX_TIERS, item.namespace, key, fresh)
     if turn is not None:
-        near = near_turns(connection, item.namespace, turn.thread_id, turn.ordinal) - {chunk.id for chunk in item.chunks}
-        owe(connection, ("vector", "lexical"), item.namespace, key, sorted(near))
+        _owe_windows(connection, connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one())
 
 
 def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> None:
@@ -369,18 +368,8 @@ def _drop_or_rename_entities(connection: Connection, entity_ids: Collection[str]
     return removed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hidden:
-    """What hiding a document concerns."""
-
-    key: str
-    namespace: str
-    chunk_ids: frozenset[str]
-
-
-def hide(connection: Connection, keys: Collection[str], *, state: str, now: float, keep_versions: int) -> list[Hidden]:
+def hide(connection: Connection, keys: Collection[str], *, state: str, now: float, keep_versions: int) -> None:
     """Take documents out of every answer at once; `state` is `deleted` or `archived`. The indexes owe their removal."""
-    hidden = []
     for key in sorted(keys):
         row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
         if row.pending_version is not None:
@@ -399,10 +388,9 @@ def hide(connection: Connection, keys: Collection[str], *, state: str, now: floa
         else:
             everything = set(connection.execute(select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == key)).scalars())
             owe(connection, INDEX_TIERS, row.namespace, key, sorted(everything))
+        _owe_windows(connection, row)
         owe(connection, ("cache",), row.namespace, key, sorted(ids) or [""])
         changed(connection, {row.namespace})
-        hidden.append(Hidden(key=key, namespace=row.namespace, chunk_ids=frozenset(ids)))
-    return hidden
 
 
 def unarchive(connection: Connection, key: str) -> None:
@@ -426,6 +414,7 @@ def purge(connection: Connection, key: str, *, receipt_id: str, digest: str, now
     for table in (t.occurrences, t.version_parents, t.versions, t.permissions, t.journal, t.documents):
         connection.execute(delete(table).where(table.c.document_key == key))
     owe(connection, (*INDEX_TIERS, "cache"), row.namespace, key, sorted(ids))
+    _owe_windows(connection, row)
     changed(connection, {row.namespace})
     connection.execute(insert(t.receipts).values(receipt_id=receipt_id, document_digest=digest, forgotten_at=now, counts=to_json(counts)))
     return counts
@@ -439,10 +428,15 @@ def change_acl(connection: Connection, key: str, acl: Collection[str]) -> None:
         connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(pending_acl=to_json(sorted(acl))))
     ids = version_chunks(connection, key, row.live_version) if row.live_version is not None else set()
     owe(connection, ("cache",), row.namespace, key, sorted(ids) or [""])
+    _owe_windows(connection, row)
+    changed(connection, {row.namespace})
+
+
+def _owe_windows(connection: Connection, row: Row[Any]) -> None:
+    """Have the indexes renew the windows that a document, where it is a conversation turn, stands in."""
     if row.thread_id is not None:
         near = near_turns(connection, row.namespace, row.thread_id, row.turn_ordinal)
-        owe(connection, ("vector", "lexical"), row.namespace, key, sorted(near))
-    changed(connection, {row.namespace})
+        owe(connection, ("vector", "lexical"), row.namespace, row.document_key, sorted(near))
 
 
 def near_turns(connection: Connection, namespace: str, thread_id: str, ordinal: int) -> set[str]:
