@@ -78,7 +78,7 @@ class MemoryFolder:
         """Open Chroma."""
         from rag2_memory.tiers.vector_chroma import ChromaVectorTier
 
-        return self._opened("vector", lambda path: ChromaVectorTier(path))
+        return self._opened("vector", lambda path: ChromaVectorTier(path, dimensions=embedder.dimensions))
 
     def lexical(self) -> LexicalTier:
         """Open tantivy."""
