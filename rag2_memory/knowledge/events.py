@@ -27,9 +27,12 @@ _EVENT = re.compile(
 _LEADING = re.compile(r"^(?:(?:the|a|an|this|that|our|its|their|on|in|after|before|during|when|and|of|as|to|for|which|while|since|first|last|next)\s+)+", re.IGNORECASE)
 
 
+_EVENT_WORD = re.compile(rf"\b(?:{EVENT_NOUN})\b")
+
+
 def dated_events(sentence: str, context: Context) -> Iterator[NamedEntity]:
     """Yield the events that a sentence dates, each with `occurred_at`; what has no date of its own is left out."""
-    match = _EVENT.search(sentence)
+    match = _EVENT.search(sentence) if _EVENT_WORD.search(sentence.lower()) else None
     if not match:
         return
     dates = [date for date in find_dates(sentence, reference=context.observed, prefer="nearest") if not date.bare or date.precision == "month"]

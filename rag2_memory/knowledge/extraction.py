@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import groupby
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
@@ -13,9 +14,9 @@ from rag2_memory.knowledge.fields import Field, field_of, stamp_of
 from rag2_memory.knowledge.layout_statements import Statement, field_relations, pairs_statement, row_statement
 from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.patterns import TRIGGER
+from rag2_memory.knowledge.patterns import words_of
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
-from rag2_memory.knowledge.shapes import Context, Shape, shape_of
+from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of
 from rag2_memory.knowledge.statements import relation_of, relations_in, validity
 from rag2_memory.knowledge.structure import Unit, sentences, table_header, units
 from rag2_memory.records import Extraction, NamedEntity, Relation
@@ -25,6 +26,7 @@ Gazetteer = Callable[[Sequence[str]], Mapping[str, str]]
 """Given normalised names, returns the node types of those that the graph knows (an empty type where it knows none)."""
 
 _TITLE_LABEL = re.compile(r"(?P<label>(?:ADR|RFC|RFP|PEP|KEP|SOP)[ -]?\d+)\b", re.IGNORECASE)
+_NUMBERED_FILE = re.compile(r"(?:^|/)(?P<kind>adr|rfc|pep|kep)s?[/-](?P<number>\d+)-[\w-]+\.\w+$", re.IGNORECASE)
 _VERSIONED = re.compile(r"[^\W\d_a-z][\w-]*(?: [^\W\d_a-z][\w-]*| firmware)* v?\d+(?:\.\d+)+[\w.-]*")
 _DOCUMENT_LIKE = re.compile(
     r":|\b(?:adr|runbook|report|notes?|polic(?:y|ies)|guide|handbook|minutes|meeting|retro(?:spective)?|summary|findings|plan(?:ning)?|directory|page"
@@ -34,6 +36,8 @@ _DOCUMENT_LIKE = re.compile(
 )
 _CHANGES = re.compile(r"\b(?:release|changelog|change log|changes|what's new|version|upgrade notes)\b", re.IGNORECASE)
 _UNCHANGED = re.compile(r"\b(?:no changes?|unchanged|not changed|known issues?|unaffected)\b", re.IGNORECASE)
+_SINCE = re.compile(r"\b(?:as of|from|since|effective|starting|with effect from)\b", re.IGNORECASE)
+_LOWER = re.compile(r"(?<![\w'’-])[a-z]{2,}(?![\w-])")
 _TRAILING_KEY = re.compile(r"(?P<subject>.*?)[ ]?\b(?P<key>[A-Za-z]+(?: [a-z]+)?)[:*. ]*$")
 
 
@@ -50,6 +54,8 @@ class _Reading:
     relations: list[Relation] = field(default_factory=list)
     entities: list[NamedEntity] = field(default_factory=list)
     pairs: list[Unit] = field(default_factory=list)
+    header: tuple[str, ...] = ()
+    """Of a table that goes on from the chunk before."""
     pending: Field | None = None
     """What the items of the current list are to `about`, where a heading or a leading line says so."""
 
@@ -81,15 +87,17 @@ class PatternExtractor:
         return extractions
 
     def _document(self, chunks: Sequence[Chunk]) -> Iterator[Extraction]:
-        lexicon = Lexicon(known=self._known(chunks))
+        lexicon = Lexicon(known=self._known(chunks), plain=frozenset(word for chunk in chunks for word in _LOWER.findall(chunk.text)))
+        headings = _Headings(lexicon)
         for text in dict.fromkeys(text for chunk in chunks for text in (chunk.title, *chunk.heading_path)):
-            for span in find_names(text, lexicon):
+            for span in headings.names(text):
                 if span.type:
                     lexicon.learn(span.name, span.type)
-        header: tuple[str, ...] = ()
+        before: _Reading | None = None
         for chunk in chunks:
-            yield self._chunk(chunk, lexicon, header)
-            header = (table_header(chunk.text) or header) if chunk.text.rstrip().endswith("|") else ()
+            reading = self._open(chunk, headings, before)
+            yield self._chunk(chunk, reading, lexicon)
+            before = reading
 
     def _known(self, chunks: Sequence[Chunk]) -> Mapping[str, str]:
         if self._gazetteer is None:
@@ -98,55 +106,65 @@ class PatternExtractor:
         words = {part for name in names for part in (name, *name.split())}
         return self._gazetteer(sorted({key for word in words if (key := normalize_name(word))}))
 
-    def _chunk(self, chunk: Chunk, lexicon: Lexicon, header: tuple[str, ...]) -> Extraction:
-        reading = self._open(chunk, lexicon)
-        self._learn(chunk, lexicon)
-        for unit in units(chunk.text, header=header):
-            if unit.kind == "pair" and (field_of(unit.key) or stamp_of(unit.key) or not TRIGGER.search(unit.text)):
+    def _chunk(self, chunk: Chunk, reading: _Reading, lexicon: Lexicon) -> Extraction:
+        names = dict.fromkeys(match[str(match.lastgroup)] for match in NAME.finditer(chunk.text))
+        self._learn(names, lexicon)
+        for unit in units(chunk.text, header=reading.header):
+            if unit.kind == "pair" and (field_of(unit.key) or stamp_of(unit.key) or not words_of(unit.text)):
                 reading.pairs.append(unit)
                 continue
             self._close_pairs(reading, lexicon)
             self._unit(unit, reading, lexicon)
         self._close_pairs(reading, lexicon)
-        entities = [*reading.entities, *self._typed(chunk, lexicon, reading)]
+        entities = [*reading.entities, *self._typed(names, lexicon, reading)]
         return Extraction(chunk_id=chunk.id, entities=tuple(entities), relations=tuple(self._full(reading, lexicon)))
 
-    def _open(self, chunk: Chunk, lexicon: Lexicon) -> _Reading:
+    def _open(self, chunk: Chunk, headings: _Headings, before: _Reading | None) -> _Reading:
+        """Begin a chunk with what its headings and, in the same section, the chunk before it have said."""
         observed = chunk.turn.at if chunk.turn is not None and chunk.turn.at else chunk.modified_at
         document = document_name(chunk.title)
-        about = subject_of(chunk, lexicon) or NameSpan(document, -1, -1, "Document")
+        about = headings.subject(chunk) or NameSpan(document, -1, -1, "Document")
         speaker = chunk.turn.speaker if chunk.turn is not None else ""
-        when = next((date for text in (*reversed(chunk.heading_path), chunk.title) if (date := _date_in(text, observed))), None)
         context = Context(
             about=about,
             thing=about if about.type != "Developer" else None,
             person=about if about.type == "Developer" else None,
             speaker=NameSpan(speaker, -1, -1, "Developer") if speaker and speaker[0].isupper() else None,
-            when=when,
+            section=headings.section(chunk),
+            when=headings.dated(chunk, observed),
             observed=observed,
         )
         pending = field_of(chunk.heading_path[-1]) if chunk.heading_path else None
-        return _Reading(chunk=chunk, text=chunk.index_text, document=document, about=about, context=context, pending=pending)
+        reading = _Reading(chunk=chunk, text=chunk.index_text, document=document, about=about, context=context, pending=pending)
+        if before is not None and before.chunk.heading_path == chunk.heading_path:
+            context.when, context.since, reading.pending = before.context.when, before.context.since, before.pending
+            context.thing = before.context.thing if before.pending is not None else context.thing
+            if chunk.text.lstrip().startswith("|"):
+                reading.header = table_header(before.chunk.text) or before.header
+        return reading
 
-    def _learn(self, chunk: Chunk, lexicon: Lexicon) -> None:
+    def _learn(self, names: Iterable[str], lexicon: Lexicon) -> None:
         """Type the names whose form alone says what they are, so that their short forms are understood."""
-        for match in NAME.finditer(chunk.text):
-            if match.lastgroup == "run":
-                run = match["run"]
-                if " " in run and (run.startswith("Project ") or looks_like_person(run)):
-                    lexicon.learn(run, "Project" if run.startswith("Project ") else "")
+        for name in names:
+            if name.startswith("Project ") and form_type(name) == "Project":
+                lexicon.learn(name, "Project")
 
     def _unit(self, unit: Unit, reading: _Reading, lexicon: Lexicon) -> None:
         if unit.kind == "lead":
-            reading.context.when = _date_in(unit.text, reading.context.observed) or reading.context.when
+            found = find_dates(unit.text, reference=reading.context.observed, prefer="nearest")
+            date = next((span for span in found if not span.bare and span.precision in ("day", "instant")), None)
+            reading.context.when = date or reading.context.when
+            reading.context.since = date if date and _SINCE.search(unit.text) else None
             self._announce(unit.text, reading, lexicon)
         elif unit.kind == "row":
             self._take(row_statement(unit, reading.about, reading.context, lexicon, self._schema), reading)
         elif unit.kind == "pair" and looks_like_code(unit.key):
-            reading.context.thing = NameSpan(unit.key, -1, -1, lexicon.type_of(unit.key))
-            self._changed(reading.context.thing, unit, reading)
+            thing = NameSpan(unit.key, -1, -1, lexicon.type_of(unit.key))
+            self._changed(thing, unit, reading)
+            section, reading.context.section, reading.context.thing = reading.context.section, thing, thing
             for sentence in sentences(unit.value):
                 self._sentence(sentence, reading, lexicon)
+            reading.context.section = section
         elif unit.kind in ("sentence", "pair"):
             if unit.item and reading.pending is not None and self._listed(unit, reading, lexicon):
                 return
@@ -155,7 +173,7 @@ class PatternExtractor:
 
     def _sentence(self, sentence: str, reading: _Reading, lexicon: Lexicon) -> None:
         reading.entities += dated_events(sentence, reading.context)
-        if not TRIGGER.search(sentence):
+        if not words_of(sentence):
             return
         shape = shape_of(sentence, lexicon, reading.context)
         reading.relations += relations_in(shape, reading.context, lexicon, self._schema, reading.document)
@@ -205,8 +223,6 @@ class PatternExtractor:
             reading.relations.append(edge)
 
     def _by_document(self, thing: NameSpan, predicate: str, quote: str, reading: _Reading) -> Relation | None:
-        from rag2_memory.knowledge.shapes import Stamp
-
         window = validity("event", Stamp(), reading.context)
         record = NameSpan(reading.document, -1, -1, "Document")
         return relation_of(thing, record, predicate, False, window, {}, quote, self._schema) if window and reading.document else None
@@ -214,10 +230,10 @@ class PatternExtractor:
     def _links(self, shape: Shape, reading: _Reading) -> None:
         """A Markdown link to another document is a reference to it."""
         for text, target in shape.links:
-            label = _TITLE_LABEL.search(text)
+            label, numbered = _TITLE_LABEL.search(text), _NUMBERED_FILE.search(target)
             if target.startswith(("http://", "https://", "#", "mailto:")) or not (label or target.endswith((".md", ".html", ".pdf", ".rst"))):
                 continue
-            name = label["label"] if label else text.strip("`* ")
+            name = label["label"] if label else f"{numbered['kind'].upper()} {numbered['number']}" if numbered else text.strip("`* ")
             if name and name[0].isupper():
                 source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
                 edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, shape.raw, self._schema)
@@ -231,18 +247,65 @@ class PatternExtractor:
             if subject != target:
                 yield relation if (subject, target) == (relation.subject, relation.object) else replace(relation, subject=subject, object=target)
 
-    def _typed(self, chunk: Chunk, lexicon: Lexicon, reading: _Reading) -> Iterator[NamedEntity]:
+    def _typed(self, names: Iterable[str], lexicon: Lexicon, reading: _Reading) -> Iterator[NamedEntity]:
         """The names whose types are known, and the identifiers in plain text."""
-        for match in NAME.finditer(chunk.text):
-            name = match[str(match.lastgroup)]
+        for name in names:
             node_type = lexicon.type_of(name)
             if node_type in ("", "Team") or self._schema.node_type(node_type) is None:
                 continue
             yield NamedEntity(name=name, type=node_type)
-        if reading.document and reading.document != reading.about.name and _DOCUMENT_LIKE.search(chunk.title):
+        if reading.document and reading.document != reading.about.name and _DOCUMENT_LIKE.search(reading.chunk.title):
             yield NamedEntity(name=reading.document, type="Document", kind="subject")
         if reading.about.type and reading.about.type != "Document":
             yield NamedEntity(name=reading.about.name, type=reading.about.type, kind="subject")
+
+
+class _Headings:
+    """Titles and headings of one document, each read once."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._names: dict[str, list[NameSpan]] = {}
+        self._dates: dict[tuple[str, datetime | None], DateSpan | None] = {}
+
+    def names(self, text: str) -> list[NameSpan]:
+        """Return the names in a heading, typed by what is known now."""
+        if text not in self._names:
+            self._names[text] = find_names(text, self._lexicon)
+        return [span if span.type else replace(span, type=self._lexicon.type_of(span.name)) for span in self._names[text]]
+
+    def date(self, text: str, reference: datetime | None) -> DateSpan | None:
+        """Return the first day that a heading gives."""
+        key = (text, reference)
+        if key not in self._dates:
+            found = find_dates(text, reference=reference, prefer="nearest")
+            self._dates[key] = next((date for date in found if not date.bare and date.precision in ("day", "instant")), None)
+        return self._dates[key]
+
+    def dated(self, chunk: Chunk, reference: datetime | None) -> DateSpan | None:
+        """Return the date of the nearest heading that gives one, else the title's."""
+        texts = (*reversed(chunk.heading_path), chunk.title)
+        return next((date for text in texts if (date := self.date(text, reference))), None)
+
+    def subject(self, chunk: Chunk) -> NameSpan | None:
+        """Return what a chunk is about: the project, component or person that its deepest telling heading or its title names."""
+        for text in (*reversed(chunk.heading_path), chunk.title):
+            for span in self.names(text):
+                if span.type in ("Project", "Component", "Developer"):
+                    return span
+                if looks_like_person(span.name) and span.name == text.strip():
+                    return replace(span, type="Developer")
+        title = chunk.title.strip()
+        if title and not _DOCUMENT_LIKE.search(title) and len(title.split()) <= 4 and not self.date(title, chunk.modified_at):
+            return NameSpan(title, -1, -1, form_type(title))
+        return None
+
+    def section(self, chunk: Chunk) -> NameSpan | None:
+        """Return the project or component that the nearest heading below the title names."""
+        if not chunk.heading_path or chunk.heading_path[-1] == chunk.title:
+            return None
+        spans = self.names(chunk.heading_path[-1])
+        return spans[0] if len(spans) == 1 and spans[0].type in ("Project", "Component") else None
 
 
 def document_name(title: str) -> str:
@@ -252,24 +315,3 @@ def document_name(title: str) -> str:
         return label["label"]
     versioned = _VERSIONED.search(title) if _CHANGES.search(title) else None
     return versioned[0] if versioned else title.strip()
-
-
-def subject_of(chunk: Chunk, lexicon: Lexicon) -> NameSpan | None:
-    """Return what a chunk is about: the project, component or person that its deepest telling heading or its title names."""
-    for text in (*reversed(chunk.heading_path), chunk.title):
-        for span in find_names(text, lexicon):
-            if span.type in ("Project", "Component", "Developer"):
-                return span
-            if looks_like_person(span.name) and span.name == text.strip():
-                return replace(span, type="Developer")
-    title = chunk.title.strip()
-    if title and not _DOCUMENT_LIKE.search(title) and len(title.split()) <= 4 and not _date_in(title, chunk.modified_at):
-        return NameSpan(title, -1, -1, form_type(title))
-    return None
-
-
-def _date_in(text: str, reference: object) -> DateSpan | None:
-    from datetime import datetime
-
-    moment = reference if isinstance(reference, datetime) else None
-    return next((date for date in find_dates(text, reference=moment, prefer="nearest") if not date.bare and date.precision in ("day", "instant")), None)

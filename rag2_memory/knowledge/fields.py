@@ -26,7 +26,7 @@ class Field:
     role: str = ""
 
 
-_LEAD = Field(predicate="LEAD_ARCHITECT_OF", flip=True, value="person")
+LEAD_FIELD = Field(predicate="LEAD_ARCHITECT_OF", flip=True, value="person")
 _OWNER = Field(predicate="DEVELOPED_BY", value="person", role="owner")
 _AUTHOR = Field(predicate="DEVELOPED_BY", value="person", about="any", kind="result", role="author")
 _MEMBER = Field(predicate="CONTRIBUTES_TO", flip=True, value="person")
@@ -35,7 +35,7 @@ _PART = Field(predicate="DEPENDS_ON", flip=True, role="part")
 
 _FIELDS = {
     "lead|leads|leader|led by|head|project lead|tech lead|technical lead|team lead|engineering lead|lead architect|architect|lead engineer"
-    "|current lead|acting lead|new lead|project leader": _LEAD,
+    "|current lead|acting lead|new lead|project leader": LEAD_FIELD,
     "former lead|previous lead|past lead|old lead|former leads|previous leads|past leads": Field(
         predicate="LEAD_ARCHITECT_OF", flip=True, value="person", role="former"
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
-from rag2_memory.knowledge.fields import Field, column_type, field_of, property_of, stamp_of
+from rag2_memory.knowledge.fields import LEAD_FIELD, Field, column_type, field_of, property_of, stamp_of
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, looks_like_code, looks_like_person
 from rag2_memory.knowledge.patterns import NAME_BASE, D, N
 from rag2_memory.knowledge.schema import GraphSchema
@@ -66,9 +66,11 @@ def field_relations(
     shape = shape_of(next(sentences(value), ""), lexicon, replace(context, thing=about, person=None))
     given = _stamp_of_pairs(dates, context)
     values = list(_leading_names(shape))
-    for span, own in values:
+    for span, own, role in values:
         stamp = own or given or (stamp_in(shape, 0, len(shape.text)) if len(values) == 1 else Stamp())
         yield from _edge(declared, about, span, stamp, quote, context, lexicon, schema)
+        if declared.predicate == "CONTRIBUTES_TO" and declared.flip and _LEADS.search(role):
+            yield from _edge(LEAD_FIELD, about, span, own, quote, context, lexicon, schema)
 
 
 def row_statement(row: Unit, about: NameSpan | None, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Statement:
@@ -126,8 +128,8 @@ def _edge(
         yield edge
 
 
-def _leading_names(shape: Shape) -> Iterator[tuple[NameSpan, Stamp]]:
-    """The names that a value lists before its prose begins, each with the dates in the parentheses behind it."""
+def _leading_names(shape: Shape) -> Iterator[tuple[NameSpan, Stamp, str]]:
+    """The names that a value lists before its prose begins, each with the dates and words in the parentheses behind it."""
     end = 0
     for match in _NAMED.finditer(shape.text):
         between = re.sub(rf"\(?[a-z ]*{D}\)?", "", shape.text[end : match.start()])
@@ -137,7 +139,7 @@ def _leading_names(shape: Shape) -> Iterator[tuple[NameSpan, Stamp]]:
             return
         end = match.end()
         own = stamp_in(shape, match.start("aside"), match.end("aside")) if match["aside"] else Stamp()
-        yield shape.names[ord(match["name"]) - NAME_BASE], own
+        yield shape.names[ord(match["name"]) - NAME_BASE], own, match["aside"] or ""
 
 
 def _stamp_of_pairs(pairs: Sequence[Unit], context: Context) -> Stamp:

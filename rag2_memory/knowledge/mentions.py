@@ -211,8 +211,11 @@ def _only_clock_words(key: str) -> bool:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    for run in _capitalised_runs(text):
-        yield from _names_of(run)
+    runs = list(_capitalised_runs(text))
+    inside = {token for opens, run in runs for token, _ in run[opens:]}
+    for opens, run in runs:
+        if not opens or len(run) > 1 or run[0][0] in inside or _is_acronym(run[0][0]):
+            yield from _names_of(run)
     for quoted in quoted_strings(text):
         if len(quoted.split()) <= MAX_NAME_WORDS:
             yield quoted
@@ -238,39 +241,49 @@ def _names_of(run: _Run) -> Iterator[str]:
 def _names_something(tokens: Sequence[str]) -> bool:
     if not any(token[0].isupper() for token in tokens):
         return False
-    return len(tokens) > 1 or tokens[0].casefold() not in FUNCTION_WORDS or _is_acronym(tokens[0])
+    return len(tokens) > 1 or not _is_function_word(tokens[0])
 
 
-def _capitalised_runs(text: str) -> Iterator[_Run]:
-    """Cut a text into runs of capitalised words and numbers, joined by spaces and lower-case connectors."""
+def _is_function_word(token: str) -> bool:
+    """Whether a word names nothing in any spelling: `The`, `It's`, `Don't`, but not `US`."""
+    stem, apostrophe, _ = token.replace("’", "'").partition("'")
+    return (stem.casefold() in FUNCTION_WORDS or bool(apostrophe and stem[-1:] == "n")) and not _is_acronym(token)
+
+
+def _capitalised_runs(text: str) -> Iterator[tuple[bool, _Run]]:
+    """Cut a text into runs of capitalised words and numbers, joined by spaces and lower-case connectors.
+
+    Yields whether a run opens a sentence, where a capital says nothing about its first word, and the run.
+    """
     run: _Run = []
     pending: _Run = []
+    opens = False
     end = 0
     for match in _TOKEN.finditer(text):
         token, gap = match[0], text[end : match.start()]
         end = match.end()
         if run and not _continues(gap, (pending or run)[-1][0]):
-            yield run
+            yield opens, run
             run, pending = [], []
         if token[0].isupper() or (token[0].isdigit() and (run or token.isdigit())):
-            if not run and token.casefold() in FUNCTION_WORDS and _opens_sentence(gap, match.start()):
-                continue
-            if run and not pending and gap.strip() == "&":
-                pending = [("&", False)]
             if pending and not any(word[0].isupper() for word, _ in run):
                 run = []
-            else:
-                run += pending
-            run.append((token, True))
+            if not run:
+                if _is_function_word(token) and _opens_sentence(gap, match.start()):
+                    continue
+                opens, pending = _opens_sentence(gap, match.start()), []
+            elif not pending and gap.strip() == "&":
+                pending = [("&", False)]
+            run += [*pending, (token, True)]
             pending = []
         elif run:
             if (token in _INNER or token in _JOINING) and len(pending) < 2:
                 pending.append((token, False))
             else:
-                yield run
+                yield opens, run
                 run, pending = [], []
     if run:
-        yield run
+        yield opens, run
 
 
 def _continues(gap: str, last: str) -> bool:

@@ -43,6 +43,8 @@ class Rule:
     """Value of the edge's `role` or `type` property."""
     owner_if_component: bool = False
     """Whether a component has an owner where a project has a lead."""
+    words: frozenset[str] = frozenset()
+    """Of these at least one is in every sentence that it can match; derived from its verbs."""
 
 
 _LIST = rf"{N}(?:(?:, ?{N})*,?(?: and| &| as well as| plus| or) {N}|(?:, {N})+(?=[.;)]|$))?"
@@ -53,10 +55,10 @@ _ADVERB = (
 )
 _AUXILIARY = r"(?:has|have|had|is|are|was|were|been|being|be|will|got|gets|get|does|did|do|['’]s|['’]re|['’]ve|['’]ll|am|['’]m|going to)"
 _AUX = rf"(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )*)"
-_GAP = r"(?:(?:[^;:.]{0,90}?(?:,|\band|\bbut|\bthen|\bwho|\bwhich|\bthat))? |(?=['’](?:s|re|ve|ll|m) ))"
+_GAP = r"(?:(?:(?!['’]s )[^;:.]{0,90}?(?:,|\band|\bbut|\bthen|\bwho|\bwhich|\bthat))? |(?=['’](?:s|re|ve|ll|m) ))"
 """Between a subject and its verb: nothing, a relative clause, an apposition, or the verbs before in a series."""
 _S = rf"(?P<s>{_LIST}){_GAP}{_AUX}"
-_FILL = r"(?: (?!(?:not|no|and|or|but|who|that|which|by|from|to|if|when|because|than|before|after|without|until|since|as)\b)[a-z'’-]+,?){0,3}? "
+_FILL = r"(?: (?!(?:not|no|and|or|but|who|that|which|by|from|to|if|when|because|than|before|after|without|until|since|as|through|into|onto|about|over|up|out|down|off|like|against|nothing)\b)[a-z'’-]+,?){0,3}? "
 """Up to three plain words between a verb and its object."""
 _O = rf"(?P<o>{_LIST})"
 _X = rf"(?P<x>{N})"
@@ -72,7 +74,7 @@ _OWNERSHIP = r"(?:(?:the )?(?:ownership|maintenance|care|development|support|ope
 
 _USE = (
     r"(?:depends?|depended|depending|relies|relied|rely|relying|runs?|ran|builds?|sits?|is built|is based|is hosted|hosted) (?:on(?: top of)?|upon)"
-    r"|requires?|required|needs?|needed|uses?|used|using|consumes?|consumed|calls?|called|imports?|imported|queries|queried|reads?(?: from)?"
+    r"|requires?|required|needs?|needed|uses?|used|using|consumes?|consumed|calls?|imports?|imported|queries|queried|reads? from"
     r"|writes to|wrote to|talks to|connects? to|subscribes? to|(?:is |are |was )?(?:backed|powered) by|wraps?|invokes?"
     r"|stores? (?:its |their |all )?[a-z]+ in|keeps? (?:its |their )?[a-z]+ in"
 )
@@ -93,8 +95,62 @@ _DONE_BY = (
 )
 
 
+_TRIGGERS = {
+    "lead": """lead leads led leading leader leadership head heads headed heading architect took take takes taken taking over hand hands handed
+        handing pass passes passed passing inherit inherits inherited succeed succeeds succeeded replace replaces replaced step steps stepped
+        spearheads spearheaded run runs ran helm reins assumes assumed gave gives transfers transferred charge follows followed appointed
+        named gives""",
+    "own": """develop develops developed developer maintain maintains maintained maintainer maintainers own owns owned owner owners ownership built
+        builds wrote writes written create creates created creator design designs designed designer author authors authored implement
+        implements implemented operates operated manage manages managed belong belongs belonged looks looked engineered prototyped coded care
+        responsible since""",
+    "work": """contribute contributes contributed contributor contributing work works worked working join joins joined joining move moves moved
+        moving left leave leaves leaving member assigned went goes switches switched transfers transferred helps helped quit quits engineer
+        committer started starts begins committed commits rolled stopped developer""",
+    "update": """update updates updated updating upgrade upgrades upgraded patch patches patched rotate rotates rotated modifies modified refactors
+        refactored rewritten rewrote rewrites bumps bumped hardens hardened fix fixes fixed revises revised reissued renews renewed rebuilt
+        rebuilds redeploys redeployed reconfigured change changes changed migrates migrated migration reworked released shipped deployed
+        corrected amended restarted made applied rotation upgraded""",
+    "depend": """depend depends depended depending dependency dependencies rely relies relied relying require requires required need needs needed
+        use uses used using consume consumes consumed call calls import imports imported queries queried reads writes wrote talks connects
+        connect subscribes subscribe backed powered wrap wraps invokes invoke stores store keeps keep built builds based hosted run runs ran
+        sits ported moved moves switched switches migrated migrates converted""",
+    "export": """export exports exported expose exposes exposed publish publishes published provide provides provided offer offers offered serve
+        serves served emit emits emitted""",
+    "retire": """deprecate deprecates deprecated supersede supersedes superseded superseding retires retired obsolete obsoletes obsoleted
+        decommissioned sunset sunsets discontinued phased instead removed removes dropped drops replacement replace replaces replaced""",
+    "refer": """see refer refers references cites cited link links points described documented explained defined specified recorded decided
+        according details follows listed""",
+    "relate": """part integrates integrate integrated communicates supplied conducted carried sponsored audited funded acquired approved reviewed
+        tested certified performed chaired organised organized discovered reported proposed subsidiary partner provided hosted published""",
+}
+_WORDS = re.compile(r"[^\W\d_]+")
+
+
+@lru_cache(maxsize=1)
+def _families() -> dict[str, tuple[str, ...]]:
+    families: dict[str, list[str]] = {}
+    for family, words in _TRIGGERS.items():
+        for word in words.split():
+            families.setdefault(word, []).append(family)
+    return {word: tuple(dict.fromkeys(found)) for word, found in families.items()}
+
+
 def _rule(predicate: str, pattern: str, **options: Any) -> Rule:
-    return Rule(predicate=predicate, pattern=re.compile(pattern), **options)
+    return Rule(predicate=predicate, pattern=re.compile(pattern), words=_needed_words(pattern), **options)
+
+
+def _needed_words(pattern: str) -> frozenset[str]:
+    """Return the trigger words with which the pattern's verb can begin or end; generous, since it only saves matching in vain."""
+    begin = pattern.index("(?P<v>") + len("(?P<v>")
+    depth, end = 1, begin
+    while depth:
+        depth += {"(": 1, ")": -1}.get(pattern[end], 0)
+        end += 1
+    stems = {token[:-1] for token in re.findall(r"[a-z]{3,}", pattern[begin : end - 1])}
+    if not stems:
+        return frozenset({"since"})
+    return frozenset(word for word in _families() if any(word.startswith(stem) for stem in stems))
 
 
 _PEOPLE: dict[str, Any] = {"subject": "person", "object": "thing"}
@@ -120,41 +176,21 @@ def rules() -> dict[str, tuple[Rule, ...]]:
     }
 
 
-TRIGGER = re.compile(
-    r"""(?P<lead>\b(?:lead|leads|led|leading|leader|leadership|heads?|headed|heading|architect|took\ over|tak(?:es?|ing)\ over|tak(?:es?|ing)\ on|took\ on|tak(?:es|en)\ over|hand(?:s|ed|ing)
-            |pass(?:es|ed)|inherit(?:s|ed)|succeed(?:s|ed)|replac(?:es?|ed)|step(?:s|ped)\ (?:down|back|aside|up)|spearhead(?:s|ed)|runs?|ran|helm|reins|assum(?:es|ed)
-            |gave|gives|transferred|takes?\ charge|took\ charge|in\ charge|stand(?:s|ing)?\ in|stood\ in))
-      | (?P<own>\b(?:develop(?:s|ed|er)|maintain(?:s|ed|er|ers)?|own(?:s|ed|er|ers|ership)?|built|builds|wr(?:ote|ites|itten)|creat(?:es|ed|or)|design(?:s|ed|er)|author(?:s|ed)?
-            |implement(?:s|ed)|operate[sd]|manage[sd]|belong(?:s|ed)?|look(?:s|ed)\ after|run\ by|engineered|prototyped|coded|took\ care|takes\ care|responsible))
-      | (?P<work>\b(?:contribut(?:es?|ed|or|ing)|work(?:s|ed|ing)|join(?:s|ed|ing)?|mov(?:es?|ed|ing)|mov(?:es|ed)\ to|left|leaves?|leaving|member|assigned|went|goes|switch(?:es|ed)
-            |transfer(?:s|red)|help(?:s|ed)|quit|resign(?:s|ed)|engineer|contributor|full[- ]time|part[- ]time))
-      | (?P<update>\b(?:updat(?:es?|ed|ing)|upgrad(?:es?|ed)|patch(?:es|ed)?|rotat(?:es|ed|ion)|modif(?:ies|ied)|refactor(?:s|ed)|rewr(?:itten|ote|ites)|bump(?:s|ed)|harden(?:s|ed)
-            |fix(?:es|ed)?|revis(?:es|ed)|re-?issued|renew(?:s|ed)|rebuil[dt]s?|redeploy(?:s|ed)|reconfigured|chang(?:es?|ed)|migrat(?:es|ed|ion)|reworked|released|shipped
-            |deployed|corrected|amended|restarted))
-      | (?P<depend>\b(?:depend(?:s|ed|ing|ency|encies)?|rel(?:y|ies|ied|ying)|requir(?:es?|ed)|needs?|needed|us(?:es?|ed|ing)|consum(?:es|ed)|calls?|called|imports?|imported|quer(?:ies|ied)
-            |reads?|writes\ to|talks\ to|connects?|subscribes?|backed|powered|wraps?|invokes?|stores?|keeps?|built\ on|based\ on|hosted|runs?|ran\ on|sits|porting|ported))
-      | (?P<export>\b(?:export(?:s|ed)?|expos(?:es?|ed)|publish(?:es|ed)|provid(?:es?|ed)|offers?|offered|serves?|served|emits?))
-      | (?P<retire>\b(?:deprecat(?:es?|ed)|supersed(?:es?|ed)|retir(?:es?|ed)|obsolete[sd]?|decommission(?:s|ed)|sunset(?:s)?|discontinued|phased\ out|instead\ of|in\ favou?r\ of
-            |remov(?:es|ed)|dropp?(?:s|ed)|replacement))
-      | (?P<refer>\b(?:[Ss]ee|refer(?:s|ences|red)?|cit(?:es|ed)|links?|linked|points?\ to|described|documented|explained|defined|specified|recorded|decided|according|details|superseding))
-      | (?P<relate>\b(?:part\ of|integrat(?:es|ed)|communicates|supplied|conducted|carried\ out|sponsored|audited|funded|acquired|approved|reviewed|tested|certified|performed|chaired|organi[sz]ed
-            |discovered|reported|proposed|subsidiary|partner))""",
-    re.VERBOSE,
-)
-"""Words without which no rule can match, by family; a sentence without any is not looked at."""
+def words_of(text: str) -> frozenset[str]:
+    """Return the lower-case words of a text that any rule could need; empty if no rule can match."""
+    return frozenset(_families().keys() & _WORDS.findall(text.lower()))
 
-ALSO = {
-    "lead": ("own", "retire", "update"),
-    "own": ("lead",),
-    "work": ("lead", "depend"),
-    "update": ("retire", "depend"),
-    "depend": ("lead",),
-    "export": ("relate",),
-    "retire": ("depend",),
-    "refer": ("own",),
-    "relate": (),
-}
-"""Families whose trigger words overlap with another's and are therefore tried as well."""
+
+def rules_for(words: frozenset[str]) -> list[tuple[str, int, Rule]]:
+    """Return the rules that can match a sentence with these words, as (family, order, rule)."""
+    table, families = rules(), _families()
+    called = dict.fromkeys(family for family in _TRIGGERS if any(family in families[word] for word in words))
+    return [
+        (family, order, rule)
+        for family in called
+        for order, rule in enumerate(table[family])
+        if not rule.words.isdisjoint(words)
+    ]
 
 
 def _lead_rules() -> tuple[Rule, ...]:
@@ -248,6 +284,7 @@ def _lead_rules() -> tuple[Rule, ...]:
             **_LEAD,
         ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>led|headed|run|spearheaded) by (?P<s>{_LIST})", **_LEAD),
+        _rule(pattern=rf"(?P<o>{N}),? (?:which|that|whom) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>leads?|led|heads?|headed|runs?|ran)\b", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>leads?|led|leading|heads?|headed|heading|spearheads?|spearheaded|in charge of){_FILL}{_O}", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?(?:as )?{LEAD_ROLE}) (?:of|for|on|at) {_O}", **_LEAD),
         _rule(pattern=rf"(?P<v>{LEAD_ROLE}) (?:of|for|on) {_O},? (?:{_BE}|since|:|,)? ?(?:as of {D} |since {D} |from {D} |in {D} |on {D} )?(?P<s>{N})", **_LEAD),
@@ -272,6 +309,9 @@ def _own_rules() -> tuple[Rule, ...]:
             rf"|took care of|(?:is |was )?responsible for|keeps running){_FILL}{_O}",
             role="owner",
             **_OWNED,
+        ),
+        _rule(
+            pattern=rf"(?P<o>{N}),? (?:which|that) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>maintains?|maintained|owns?|owned)\b", role="owner", **_OWNED
         ),
         _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?{_OWN_ROLE}) (?:of|for) {_O}", role="owner", **_OWNED),
         _rule(pattern=rf"(?P<v>{_OWN_ROLE}) (?:of|for) {_O},? (?:{_BE}|:) (?P<s>{_LIST})", role="owner", **_OWNED),
@@ -312,20 +352,18 @@ def _update_rules() -> tuple[Rule, ...]:
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_UPDATED})\b(?:[^;]{{0,80}}?),? by (?P<s>{_LIST})", flip=True, subject="person", object="thing", **updated),
         _rule(pattern=rf"{_S}(?P<v>{_UPDATES}){_FILL}{_O}", flip=True, subject="person", object="thing", **updated),
         _rule(
-            pattern=rf"(?P<o>{_LIST})[^;]{{0,200}}?(?P<s>{N}) {_AUX}(?P<v>made|did|carried out|applied) (?:the|this|that) (?:update|change|fix|patch|upgrade|rotation|work)",
-            flip=True,
-            subject="person",
-            object="thing",
-            **updated,
-        ),
-        _rule(
             pattern=rf"{_S}(?P<v>made|did|carried out|applied|completed) (?:the|this|an?) (?:update|change|fix|patch|upgrade|rotation|migration) (?:to|of|in|on|for) {_O}",
             flip=True,
             subject="person",
             object="thing",
             **updated,
         ),
-        _rule(pattern=rf"(?P<o>{_LIST}){_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_UPDATED})\b(?! by)(?P<s>)", flip=True, object="thing", **updated),
+        _rule(
+            pattern=rf"(?P<o>{_LIST}) (?P<a>(?:{_ADVERB} )?(?:was|were|has been|have been|got) (?:{_ADVERB} )*)(?P<v>{_UPDATED})\b(?! by)(?P<s>)",
+            flip=True,
+            object="thing",
+            **updated,
+        ),
     )
 
 
@@ -371,7 +409,7 @@ def _retire_rules() -> tuple[Rule, ...]:
         ),
         _rule(pattern=rf"(?P<v>[Uu]se) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
         _rule(pattern=rf"(?P<s>{N}),? (?:is |as )?(?:the |a )?(?P<v>replacement) (?:for|of) {_O}", subject="thing", object="thing", **retires),
-        _rule(pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N}))?", subject="thing", object="thing", **retires),
+        _rule(pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N})(?= |[.,;:]|$))?", subject="document", object="thing", **retires),
     )
 
 

@@ -83,7 +83,7 @@ _PREPOSITION = re.compile(
     re.IGNORECASE,
 )
 _TRAILING = re.compile(rf"\s+(?:{_OCCURRED}|was|were|is|has|had|in|on|at|of|from)\s*$", re.IGNORECASE)
-_NO_EVENT = re.compile(r"(?:it|they|he|she|we|you|I|how|what|which|who|that|there|one|\w+ing)\b(?! \w*(?:migration|audit|release))", re.IGNORECASE)
+_NO_EVENT = re.compile(r"(?:it|they|he|she|we|you|I|how|what|which|who|that|there|one|\w+ing (?:the|a|an|it|them|any|anything|all|your|my))\b", re.IGNORECASE)
 _ARTICLES = re.compile(r"^(?:(?:the|a|an|our|their|its|this|that|last|latest|recent|most recent|first|big|same)\s+)+", re.IGNORECASE)
 
 
@@ -107,7 +107,9 @@ def time_expression(question: str, *, now: datetime) -> TimeWindow | EventRefere
     windows = list(_windows(question, dates))
     if windows:
         joined = _joined(windows)
-        return replace(joined, end=None) if _ONWARDS.search(question) else joined
+        if _ONWARDS.search(question):
+            joined = replace(joined, end=None)
+        return joined if joined.start or joined.end else None
     present = _NOW.search(question)
     return TimeWindow(start=now, end=now + timedelta(microseconds=1), phrase=present[0]) if present else None
 

@@ -25,6 +25,14 @@ _TYPED_AFTER = re.compile(rf"(?P<name>{N}) (?P<word>{TYPE_WORD})\b", re.IGNORECA
 _ASIDE = re.compile(r" ?\((?P<inside>[^()]*)\)")
 _HERE = re.compile(r"\b(?:[Tt]his|[Tt]he|[Oo]ur) (?P<word>project|component|service|library|module|package|repository|database|app|product|platform|page|document|runbook|team)\b(?!s| [\ue000-\uefff])")
 _PRONOUN = re.compile(rf"(?P<n>{N})|\b(?P<person>[Hh]e|[Ss]he|him|her(?! [a-z]))\b|\b(?P<thing>[Ii]t)\b(?!['’]s (?:not|clear|true|fine))|\b(?P<me>I)\b")
+_TELLING = re.compile(rf"{D}|^ ?(?:acting |interim )?(?:lead|leader|owner|maintainer|architect)\b")
+"""Asides that are kept: dates and roles."""
+_ELLIPSIS = re.compile(
+    r"^(?P<done>Changed|Updated|Built|Written|Developed|Maintained|Owned|Deployed|Rotated|Patched|Fixed|Created|Designed|Led|Deprecated|Replaced|Superseded)(?= by\b)"
+    r"|^(?P<does>Depends on|Relies on|Runs on|Uses|Requires|Needs|Exports|Exposes|Provides|Publishes|Replaces|Supersedes)\b"
+)
+"""Notes that leave out their subject, the thing spoken of."""
+_IMPLIED = re.compile(r"\b(?P<did>made|did|carried out|applied|completed) (?:the|this|that) (?P<what>update|change|fix|patch|upgrade|rotation|migration)\b(?! (?:of|to|in|on|for)\b)")
 _SPACES = re.compile(r"[ \t\r\n]+")
 
 
@@ -40,8 +48,12 @@ class Context:
     """The thing named last: `it`."""
     speaker: NameSpan | None = None
     """Who says `I`."""
+    section: NameSpan | None = None
+    """What the nearest heading names: an `It` that opens a sentence."""
     when: DateSpan | None = None
     """The date that a heading or a leading line gives."""
+    since: DateSpan | None = None
+    """The date from which, by a leading line ("As of 2 February:"), everything below it holds."""
     observed: datetime | None = None
     """When the text was written."""
 
@@ -101,7 +113,7 @@ def _tidy(shape: Shape, lexicon: Lexicon) -> None:
     """Drop articles, asides without dates, and the common nouns beside names, which give the names their types."""
     text = re.sub(r"[`“”\"\[\]]", "", shape.text)
     if "(" in text:
-        text = _ASIDE.sub(lambda match: match[0] if re.search(D, match["inside"]) else "", text)
+        text = _ASIDE.sub(lambda match: match[0] if _TELLING.search(match["inside"]) else "", text)
     for pattern in (_TYPED_BEFORE, _TYPED_AFTER):
         text = pattern.sub(lambda match: _typed(match, shape, lexicon), text)
     text = _QUALIFIED.sub("", _ARTICLE.sub("", text))
@@ -122,20 +134,46 @@ def _typed(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
 
 def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     """Replace `this project`, `it`, `she` and `I`, reading from left to right."""
-    if context.about is not None:
+    if context.thing is not None:
+        spoken_of = context.section or context.thing
+        shape.text = _ELLIPSIS.sub(lambda match: _completed(match, shape, spoken_of), shape.text)
+        shape.text = _IMPLIED.sub(lambda match: f"{match[0]} of {_added(shape, context.thing)}", shape.text)
+    if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
-    shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context), shape.text)
+    here = _Nearby()
+    shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context, here), shape.text)
 
 
-def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: Context) -> str:
+@dataclass(slots=True)
+class _Nearby:
+    """Names of the sentence itself that its pronouns may stand for though nothing says what they are."""
+
+    person: NameSpan | None = None
+    thing: NameSpan | None = None
+
+
+def _completed(match: re.Match[str], shape: Shape, thing: NameSpan | None) -> str:
+    said = match[0][0].lower() + match[0][1:]
+    return f"{_added(shape, thing)} was {said}" if match["done"] else f"{_added(shape, thing)} {said}"
+
+
+def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: Context, here: _Nearby) -> str:
     if match["n"]:
         span = shape.names[ord(match["n"]) - NAME_BASE]
         if is_person(span, lexicon):
-            context.person = span
-        elif span.type or not span.first:
-            context.thing = span
+            context.person = here.person = span
+        elif span.type in ("Project", "Component") and "/" not in span.name:
+            context.thing = here.thing = span
+        elif not span.type and "/" not in span.name:
+            here.thing = span
+            here.person = here.person or (span if " " not in span.name else None)
         return match[0]
-    wanted = context.person if match["person"] else context.thing if match["thing"] else context.speaker
+    if match["person"]:
+        wanted = here.person or context.person
+    elif match["thing"]:
+        wanted = context.section if match.start() == 0 and context.section else here.thing or context.thing
+    else:
+        wanted = context.speaker
     return _added(shape, wanted) or match[0]
 
 
@@ -170,6 +208,8 @@ class Stamp:
     end: DateSpan | None = None
     at: DateSpan | None = None
     until_now: bool = False
+    since: bool = False
+    """Whether the start was given by `since`, which dates what lasts and not a change."""
 
     def __bool__(self) -> bool:
         return bool(self.start or self.end or self.at or self.until_now)
@@ -188,6 +228,7 @@ def stamp_in(shape: Shape, begin: int, stop: int) -> Stamp:
             stamp.start, stamp.end = stamp.start or date("r1"), stamp.end or date("r2")
         elif kind == "start":
             stamp.start = stamp.start or date("s1")
+            stamp.since = stamp.since or match[0].lower().startswith("since")
         elif kind == "end":
             stamp.end = stamp.end or date("e1")
         elif kind == "now":

@@ -10,7 +10,8 @@ from typing import Any
 
 from rag2_memory.knowledge.dates import DateSpan
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
-from rag2_memory.knowledge.patterns import ALSO, TRIGGER, Kind, Rule, Slot, rules
+from rag2_memory.knowledge.mentions import FUNCTION_WORDS
+from rag2_memory.knowledge.patterns import Kind, Rule, Slot, rules_for, words_of
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
 from rag2_memory.knowledge.windows import ENDED_BY, FROM_PRECISION, OBSERVED_AT, TO_PRECISION
@@ -22,6 +23,12 @@ _PAST = re.compile(
 _FORMER = re.compile(r"\b(?:former|previous|then|old|ex|previously|formerly|originally|initially|used to|once)\b")
 _PERFECT = re.compile(r"\b(?:has|have|['’]s|['’]ve|is|are|will)\b")
 _FUTURE = re.compile(r"\b(?:will|going to|['’]ll)\b")
+_NOUN_OF = re.compile(r"\b[a-z]+ of $")
+_NEXT_WORD = re.compile(r" ([a-z]+)")
+_VERBISH = frozenset(
+    """team because instead today again meanwhile became becomes took takes leads led leaves left went goes moved moves joins hands gives
+    who which that depends uses needs needs runs hereby temporarily full part went until till prior effective starting""".split()
+)
 _UNSURE = re.compile(r"\b(?:if|whether|unless|would|could|should|might|suppose|imagine|propos(?:al|e)d? to|plan(?:s|ned)? to|wants? to|wanted to)\b", re.IGNORECASE)
 
 FULL_NAME_CONFIDENCE = 0.9
@@ -59,18 +66,22 @@ def relations_in(shape: Shape, context: Context, lexicon: Lexicon, schema: Graph
 
 
 def _matches(shape: Shape) -> Iterator[_Match]:
-    families: dict[str, None] = {}
-    for trigger in TRIGGER.finditer(shape.text):
-        family = str(trigger.lastgroup)
-        families.update(dict.fromkeys((family, *ALSO[family])))
-    table = rules()
     taken: dict[tuple[int, str], int] = {}
-    for family in families:
-        for order, rule in enumerate(table[family]):
-            for found in rule.pattern.finditer(shape.text):
-                place = (found.start("o"), family)
-                if taken.setdefault(place, order) == order:
-                    yield _Match(found.start("v"), rule, found)
+    for family, order, rule in rules_for(words_of(shape.text)):
+        for found in rule.pattern.finditer(shape.text):
+            if _is_modifier(shape.text, found):
+                continue
+            place = (found.start("o"), family)
+            if taken.setdefault(place, order) == order:
+                yield _Match(found.start("v"), rule, found)
+
+
+def _is_modifier(text: str, found: re.Match[str]) -> bool:
+    """Whether the names only belong to a noun that is meant: "the owner of N depends", "depends on N stability"."""
+    if found[0][:1] >= "\ue000" and _NOUN_OF.search(text, max(0, found.start() - 24), found.start()):
+        return True
+    after = _NEXT_WORD.match(text, found.end("o"))
+    return after is not None and after[1] not in FUNCTION_WORDS and after[1] not in _VERBISH and not after[1].endswith(("ly", "ed", "ing"))
 
 
 def _relations(
@@ -104,7 +115,7 @@ def _relations(
 def _departures(match: _Match, shape: Shape, stamp: Stamp, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Iterator[Relation]:
     """The edge that a handover or a move ends."""
     rule, found = match.rule, match.found
-    window = validity("end", Stamp(at=stamp.start or stamp.at), context)
+    window = validity("end", Stamp(at=stamp.at if stamp.since else stamp.start or stamp.at), context)
     if window is None:
         return
     for left in shape.listed(found["x"]):
@@ -131,12 +142,14 @@ def validity(
     if planned and (kind == "event" or moment is None):
         return None
     if kind == "end":
-        return _ended(stamp.end or stamp.at or stamp.start or context.when, context, notes)
+        return _ended(stamp.end or stamp.at or (None if stamp.since else stamp.start) or context.when, context, notes)
     if kind == "event":
         if moment is not None:
             notes["timestamp"] = moment.start.isoformat() if moment.precision == "instant" else moment.start.date().isoformat()
             _note_unit(notes, FROM_PRECISION, moment)
         return (moment.start if moment else None), None, notes
+    if moment is None and kind == "state" and not past:
+        moment = context.since
     start = moment.start if moment else None
     if moment:
         _note_unit(notes, FROM_PRECISION, moment)

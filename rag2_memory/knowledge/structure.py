@@ -35,7 +35,7 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?")
 _QUOTE = re.compile(r"(?:[ \t]*>[ \t]?)+")
 _RULE_ROW = re.compile(r"[ \t]*\|?[ \t:|-]*-{2,}[ \t:|-]*$")
 _PAIR = re.compile(r"(?:\*\*|__)?(?P<key>[^\W\d_`][^:\n*_|`.]{0,40}?|`[^`\s]+`|[\w-]+)(?:(?:\*\*|__):?|:(?:\*\*|__)?|\*\*:)[ \t]+(?P<value>\S.*)$", re.DOTALL)
-_LEAD = re.compile(r"(?:\*\*[^*\n]{3,80}\*\*[:.]?|[^.!?\n]{3,80}:)[ \t]*$")
+_LEAD = re.compile(r"(?:\*\*[^*\n]{3,80}\*\*[:.]?|[^.!?\n]{3,80}:|[^.!?:\n]{0,60}\b(?:on|of|by|are|is|uses|needs|requires|for))[ \t]*$")
 _END = re.compile(r"(?<=[.!?])[\"”')\]*_]*\s+(?=[\"“'(\[*_`]*[^\W\d_a-zß-öø-ÿ]|[\"“'(\[*_`]*\d|`|→)")
 _ABBREVIATED = re.compile(r"\b(?:[^\W\d_]|(?i:e\.g|i\.e|etc|vs|cf|no|nr|dr|mr|mrs|ms|prof|st|jr|sr|inc|ltd|approx|fig|sec|ca|resp))\.$")
 
