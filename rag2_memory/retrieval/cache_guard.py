@@ -9,21 +9,54 @@ results may speak for the hit (`evidence_agrees`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Literal
 
+from rag2_memory.protocols import Reranker
 from rag2_memory.retrieval import cache_lexicon as lexicon
-from rag2_memory.retrieval.cache_reading import Reading, read, stem
+from rag2_memory.retrieval.cache_reading import YES_NO_KINDS, Reading, read, stem
 from rag2_memory.types import Hit
 
 Difference = Literal["none", "added", "reworded"]
 """How the content words differ: not at all, by words that one question has more, or by several words."""
 
-_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti", "re", "pre", "post", "sub", "super", "over", "under", "multi", "semi")
-_SYMMETRIC = frozenset("and or vs versus between compare compared comparison difference differences both & with".split())
-_SIDES = tuple((frozenset(one.split("|")), frozenset(other.split("|"))) for one, other in lexicon.ANTONYMS)
-_OPPOSITES = tuple((one | frozenset(map(stem, one)), other | frozenset(map(stem, other))) for one, other in _SIDES)
+REQUIRED_ABOVE_SIMILARITY: dict[Difference, float] = {"none": -0.01, "reworded": -0.04, "added": 0.035}
+"""Cosine needed, relative to `cache_similarity`. A high cosine in spite of several other words means a paraphrase; a single word more narrows a question
+and hardly moves its vector. Fitted on one half of 8,000 Quora pairs (MiniLM, similarity 0.92), confirmed on the other: precision 0.91 and 0.90 at
+recall 0.25, where cosine alone reaches 0.87 at 0.21."""
+
+EVIDENCE_COSINE = 0.6
+"""Below this two questions are not brought together, whatever they find."""
+
+EVIDENCE_SHARED = ((5, 4), (10, 7))
+"""(depth, hits in common): on the example corpus 61 of 100 rephrasings are served with these, and 6 of 20,000 pairs of different questions."""
+
+EVIDENCE_NEAR_COSINE = 0.8
+EVIDENCE_SHARED_NEAR = ((5, 3), (10, 6))
+"""The same for questions that are near one another already."""
+
+EVIDENCE_LIKENESS = 0.6
+"""Share of words in common order up to which agreeing results say anything: questions that are edits of one another (opposites, most of all) find the same
+anyway. Of 244 opposites and near-twins 9 % are below, of 100 rephrasings 99 %."""
+
+ARGUABLE_RULES = frozenset({"question type", "particles", "substitution", "wording"})
+"""Refusals that agreeing evidence may overrule; a differing number, name or direction is never overruled."""
+
+_PREFIXES = frozenset("un in im il ir dis non de mis anti re pre post sub super over under multi semi".split())
+_SUFFIXES = frozenset("er or r ment ion ation al ance ence ure age ing".split())
+_SYMMETRIC = frozenset("and or vs versus between compare difference differ both same similar equal together".split())
+_DO = frozenset({"do", "does", "did"})
+_ONE_SIDED = frozenset({"from", "than", "before", "after", "by", "against", "over", "'s"})
+"""Markers whose word alone tells who is on which side."""
+
+_SIDES: dict[str, set[tuple[int, bool]]] = {}
+"""Per word and stem the (line of `cache_lexicon.ANTONYMS`, side) where it stands."""
+for _line, _sides in enumerate(lexicon.ANTONYMS):
+    for _side, _words in enumerate(_sides):
+        for _word in _words.split("|"):
+            for _form in (_word, stem(_word)):
+                _SIDES.setdefault(_form, set()).add((_line, bool(_side)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +69,21 @@ class Verdict:
     reason: str = ""
     """In words, for the trace."""
     difference: Difference = "none"
+    likeness: float = 1.0
+    """Share of words that stand in both in the same order, in [0, 1]."""
+
+    @property
+    def arguable(self) -> bool:
+        """Whether evidence may decide: worded differently as a whole, and nothing contradicts."""
+        return self.likeness <= EVIDENCE_LIKENESS and (self.allowed or self.rule in ARGUABLE_RULES)
+
+    def required_cosine(self, similarity: float) -> float:
+        """Return the cosine from which words that are allowed suffice; 2, which none reaches, where they are not.
+
+        Args:
+            similarity: `MemoryConfig.cache_similarity`, in [0, 1].
+        """
+        return min(1.0, similarity + REQUIRED_ABOVE_SIMILARITY[self.difference]) if self.allowed else 2.0
 
 
 def guard(a: str, b: str) -> Verdict:
@@ -48,14 +96,79 @@ def guard(a: str, b: str) -> Verdict:
     if a == b:
         return Verdict(allowed=True, reason="the same text")
     one, other = read(a), read(b)
+    likeness = SequenceMatcher(None, one.words, other.words, autojunk=False).ratio()
     for rule, check in _RULES:
         if reason := check(one, other):
-            return Verdict(allowed=False, rule=rule, reason=reason)
-    return _wording(one, other)
+            return Verdict(allowed=False, rule=rule, reason=reason, likeness=likeness)
+    return replace(_wording(one, other), likeness=likeness)
+
+
+def judge(
+    query: str,
+    cached: str,
+    *,
+    cosine: float,
+    similarity: float,
+    nearest: Sequence[Hit] = (),
+    search: Callable[[], Sequence[Hit]] | None = None,
+    reranker: Reranker | None = None,
+    reranker_minimum: float = 0.5,
+) -> Verdict:
+    """Decide whether a cached question's context may answer another question.
+
+    Args:
+        query: The new question.
+        cached: The entry's question.
+        cosine: Of the two.
+        similarity: `MemoryConfig.cache_similarity`, in [0, 1].
+        nearest: `Dependencies.nearest` of the entry.
+        search: Returns the new question's dense hits, at least ten where there are as many; called only where they can decide, so it may search.
+        reranker: A cross-encoder for pairs of questions that must agree as well, such as one trained on Quora pairs.
+        reranker_minimum: Its least score, in its own units.
+
+    Returns:
+        The guard's verdict, `allowed` being final; `rule` is `cosine` where only that was missing, `evidence` where the results disagree, `reranker` where that
+        refused.
+    """
+    verdict = guard(query, cached)
+    if cosine < verdict.required_cosine(similarity):
+        if not verdict.arguable or search is None or cosine < EVIDENCE_COSINE:
+            return (
+                verdict
+                if not verdict.allowed
+                else replace(verdict, allowed=False, rule="cosine", reason=f"cosine {cosine:.2f}, {verdict.reason}")
+            )
+        if not evidence_agrees(search(), nearest, cosine=cosine):
+            return replace(verdict, allowed=False, rule="evidence", reason=f"other passages are nearest; {verdict.reason}")
+        verdict = replace(verdict, allowed=True, rule="", reason=f"the same passages are nearest; {verdict.reason}")
+    if reranker is not None and (score := float(reranker.rerank(query, [cached])[0])) < reranker_minimum:
+        return replace(verdict, allowed=False, rule="reranker", reason=f"the reranker gives {score:.2f}")
+    return verdict
+
+
+def evidence_agrees(found: Sequence[Hit], cached: Sequence[Hit], *, cosine: float) -> bool:
+    """Return whether two questions' dense hits are nearly the same: an `arguable` pair may then share its context.
+
+    Args:
+        found: The new question's dense hits, best first; at least ten where there are as many.
+        cached: `Dependencies.nearest` of the entry.
+        cosine: Of the two questions.
+
+    Returns:
+        True if `EVIDENCE_SHARED` of the best hits are the same. False below `EVIDENCE_COSINE` and where either question found nothing.
+    """
+    if cosine < EVIDENCE_COSINE or not found or not cached:
+        return False
+    depths = EVIDENCE_SHARED_NEAR if cosine >= EVIDENCE_NEAR_COSINE else EVIDENCE_SHARED
+    return all(
+        len({hit.id for hit in found[:depth]} & {hit.id for hit in cached[:depth]}) >= shared * min(1.0, len(found) / depth)
+        for depth, shared in depths
+    )
 
 
 def _wording(one: Reading, other: Reading) -> Verdict:
-    only_one, only_other = one.subjects - other.subjects, other.subjects - one.subjects
+    only_one = frozenset(word for word in one.subjects - other.subjects if not _derived(word, other.subjects))
+    only_other = frozenset(word for word in other.subjects - one.subjects if not _derived(word, one.subjects))
     fewer, more = sorted((len(only_one), len(only_other)))
     shown = f"{_shown(only_one)} / {_shown(only_other)}"
     if not more:
@@ -67,6 +180,14 @@ def _wording(one: Reading, other: Reading) -> Verdict:
     if more == 1:
         return Verdict(allowed=True, reason=f"one word more: {shown}", difference="added")
     return Verdict(allowed=True, reason=f"reworded: {shown}", difference="reworded")
+
+
+def _derived(word: str, others: frozenset[str]) -> bool:
+    """Whether a word is derived from one of the others or the reverse: `own` and `owner`, `pay` and `payment`."""
+    return any(
+        long.startswith(short) and len(short) >= 3 and long[len(short) :] in _SUFFIXES
+        for short, long in (sorted((word, other), key=len) for other in others)
+    )
 
 
 def _differing(what: str, one: frozenset[str], other: frozenset[str]) -> str:
@@ -105,21 +226,26 @@ def _negation(one: Reading, other: Reading) -> str:
 
 def _antonyms(one: Reading, other: Reading) -> str:
     only_one, only_other = one.forms - other.forms, other.forms - one.forms
-    for side, opposite in _OPPOSITES:
-        for left, right in ((side, opposite), (opposite, side)):
-            if (x := only_one & left) and (y := only_other & right):
-                return f"opposites: {_shown(x)} / {_shown(y)}"
+    sides = {side: word for word in only_one for side in _SIDES.get(word, ())}
+    for word in only_other:
+        for line, side in _SIDES.get(word, ()):
+            if (opposite := sides.get((line, not side))) is not None:
+                return f"opposites: {opposite} / {word}"
     for word in only_one:
         for found in only_other:
             short, long = sorted((word, found), key=len)
-            if long.endswith(short) and long[: -len(short)].rstrip("-") in _PREFIXES and len(short) > 2:
+            if long.endswith(short) and long[: -len(short)] in _PREFIXES and len(short) > 2:
                 return f"opposites: {word} / {found}"
     return ""
 
 
+def _modality(one: Reading, other: Reading) -> str:
+    """Whether something is, can be, should be or will be so are different questions."""
+    return f"asks {one.kind} / {other.kind}" if one.kind != other.kind and {one.kind, other.kind} <= YES_NO_KINDS else ""
+
+
 def _kinds(one: Reading, other: Reading) -> str:
-    known = "none" not in (one.kind, other.kind)
-    if known and one.kind != other.kind and {one.kind, other.kind} != {"how", "how_to"}:
+    if one.kind != other.kind and "none" not in (one.kind, other.kind) and {one.kind, other.kind} != {"how", "how_to"}:
         return f"asks {one.kind} / {other.kind}"
     return _differing("second questions", one.further, other.further)
 
@@ -134,10 +260,13 @@ def _tense(one: Reading, other: Reading) -> str:
 
 def _scope(one: Reading, other: Reading) -> str:
     only_one, only_other = one.scope - other.scope, other.scope - one.scope
-    strict = one.strict_scope ^ other.strict_scope or one.kind in ("yes_no", "can", "should", "will")
-    if (only_one and only_other) or (strict and only_one | only_other):
+    if (only_one and only_other) or one.strict_scope ^ other.strict_scope:
         return f"scope differs: {_lines(only_one)} / {_lines(only_other)}"
     return ""
+
+
+def _particles(one: Reading, other: Reading) -> str:
+    return _differing("particles", lexicon.PARTICLES & one.forms, lexicon.PARTICLES & other.forms)
 
 
 def _lines(scope: frozenset[int]) -> str:
@@ -145,34 +274,55 @@ def _lines(scope: frozenset[int]) -> str:
 
 
 def _direction(one: Reading, other: Reading) -> str:
-    for marker in {marker for marker, _ in one.roles} & {marker for marker, _ in other.roles}:
-        in_one = {word for at, word in one.roles if at == marker}
-        in_other = {word for at, word in other.roles if at == marker}
-        swapped = ((in_one - in_other) & set(other.content), (in_other - in_one) & set(one.content))
-        if all(swapped):
-            return f"direction differs: {marker} {_shown(frozenset(swapped[0]))} / {marker} {_shown(frozenset(swapped[1]))}"
-    if one.subjects == other.subjects and one.subject_asked != other.subject_asked and one.kind == other.kind:
-        if {"do", "does", "did"} & (one.forms | other.forms):
-            return "one asks for the subject, the other for the object"
-    return _exchanged(one, other) or _passive(one, other) or _passive(other, one)
+    for before, marker, after in one.roles:
+        for other_before, other_marker, other_after in other.roles:
+            if marker != other_marker or after == other_after or after not in other.content or other_after not in one.content:
+                continue
+            if (before == other_after and after == other_before) or (marker in _ONE_SIDED and not _has(one, marker, other_after)):
+                return f"direction differs: {marker} {after} / {marker} {other_after}"
+    return _voices(one, other) or _exchanged(one, other) or _passive(one, other) or _passive(other, one)
+
+
+def _voices(one: Reading, other: Reading) -> str:
+    """`Who reports to Ada` against `who does Ada report to`; `we asked them` against `they asked us`."""
+    same = one.subjects == other.subjects and one.kind == other.kind
+    if same and one.subject_asked != other.subject_asked and not _DO.isdisjoint(one.words + other.words):
+        return "one asks for the subject, the other for the object"
+    for acts, suffers in (("i", "me"), ("we", "us"), ("he", "him"), ("they", "them")):
+        for x, y in ((one, other), (other, one)):
+            if acts in x.words and suffers in y.words and acts not in y.words and suffers not in x.words:
+                return f"{acts} acts in one question and is acted upon in the other"
+    return ""
+
+
+def _has(reading: Reading, marker: str, after: str) -> bool:
+    return any((found, word) == (marker, after) for _, found, word in reading.roles)
 
 
 def _exchanged(one: Reading, other: Reading) -> str:
-    """Two words have changed places around a third, and nothing says that order is free."""
-    if len(one.content) != len(other.content) or sorted(one.content) != sorted(other.content):
+    """Two groups of words have changed places around a third (`A depends on B`), and nothing says that order is free."""
+    x, y = list(one.content), list(other.content)
+    if x == y or sorted(x) != sorted(y) or _SYMMETRIC & one.forms & other.forms or len(set(one.words) ^ set(other.words)) > 3:
         return ""
-    if _SYMMETRIC & one.forms and _SYMMETRIC & other.forms:
+    while x[0] == y[0]:
+        del x[0], y[0]
+    while x[-1] == y[-1]:
+        del x[-1], y[-1]
+    last = y[: len(y) - y[::-1].index(x[0])]  # y must read: what x ends with, the middle, what x starts with
+    head = len(y) - len(last) + 1
+    tail = x[::-1].index(y[0]) + 1
+    if y != x[len(x) - tail :] + x[head : len(x) - tail] + x[:head]:
         return ""
-    moved = [at for at, (x, y) in enumerate(zip(one.content, other.content, strict=True)) if x != y]
-    if len(moved) == 2 and (moved[1] - moved[0] > 1 or {one.content[at] for at in moved} <= one.names & other.names):
-        return f"places exchanged: {one.content[moved[0]]}, {one.content[moved[1]]}"
+    names = one.names & other.names
+    if head + tail < len(x) or (names.issuperset(x[:head]) and names.issuperset(x[head:])):
+        return f"places exchanged: {' '.join(x[:head])}, {' '.join(x[len(x) - tail :])}"
     return ""
 
 
 def _passive(passive: Reading, active: Reading) -> str:
     """`X is owned by Y` asks the same as `Y owns X`, not as `X owns Y`."""
     agent = passive.passive_agent
-    if not agent or agent in {word for _, word in active.roles} or agent not in active.content or agent not in passive.content:
+    if not agent or agent in {after for _, _, after in active.roles} or agent not in active.content or agent not in passive.content:
         return ""
     before = passive.content[: passive.content.index(agent)][:-1]
     patients = [active.content.index(word) for word in before if word in active.content]
@@ -189,9 +339,11 @@ _RULES: tuple[tuple[str, Callable[[Reading, Reading], str]], ...] = (
     ("names", _names),
     ("negation", _negation),
     ("antonyms", _antonyms),
-    ("question type", _kinds),
+    ("modality", _modality),
     ("tense", _tense),
     ("scope", _scope),
     ("direction", _direction),
+    ("particles", _particles),
+    ("question type", _kinds),
 )
-"""In this order; the first that finds a difference refuses."""
+"""The first that finds a difference refuses; those that evidence may overrule (`ARGUABLE_RULES`) come last."""

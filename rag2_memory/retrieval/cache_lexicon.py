@@ -33,14 +33,17 @@ FILLERS = frozenset(
     tell give show explain describe list name named make makes making use uses used using people person located someone
     everyone guy guys world life time times currently basically generally usually typically normally simply easily quick quickly
     fast faster easy easiest fastest main major important interesting famous popular common well today way's do's step steps
-    instruction instructions guide procedure process""".split()
+    instruction instructions guide procedure process purpose date number""".split()
 )
 """Words that a question may have more of without asking for anything else; they count only where they replace one another."""
 
 NEGATIONS = frozenset(
-    "not no never without cannot nor neither none nobody nothing nowhere hardly barely unable except excluding instead".split()
+    "not no never without cannot nor neither none nobody nothing nowhere hardly barely unable except excluding non lack lacks lacking".split()
 )
 """Words that turn a statement round, contractions being written out first."""
+
+PARTICLES = frozenset("out off outside away".split())
+"""Words that make another verb or place of the one before them, as in `rent out` and `out of scope`."""
 
 SCOPE = _groups("""
 only solely exclusively
@@ -65,6 +68,9 @@ again
 """)
 """What narrows or widens a question; each line is one meaning."""
 
+STRICT_IN_YES_NO = frozenset("all every each entire whole everything everybody everywhere always most majority".split())
+"""Words of SCOPE that matter where the answer is yes or no, and only colour a list."""
+
 STRICT_SCOPE = frozenset(
     "only solely exclusively both less fewer least fewest first last latest newest next previous former twice half".split()
 )
@@ -74,7 +80,8 @@ ANTONYMS = _groups("""
 enable|enabled|activate|on disable|disabled|deactivate|off
 increase|raise|grow|gain|rise|boost|maximize|maximise decrease|reduce|lower|shrink|lose|drop|fall|cut|minimize|minimise|decline
 buy|purchase|acquire sell|vend
-before|prior after|following
+before|prior|until|till after|following|since|from
+all|every|each|both|any some|few|several|certain|none|neither
 with without
 most least|fewest
 more less|fewer
@@ -313,6 +320,7 @@ man male
 PHRASES = {
     "a lot of": "many",
     "at the moment": "now",
+    "aside from": "besides",
     "back up": "backup",
     "by myself": "",
     "by yourself": "",
@@ -322,10 +330,18 @@ PHRASES = {
     "cell phones": "phones",
     "each other": "",
     "find out": "discover",
+    "found out": "discovered",
+    "turned out": "",
+    "turns out": "",
     "for free": "free",
     "get back": "recover",
+    "get out of": "leave",
     "get rid of": "remove",
+    "get rid off": "remove",
     "give up": "quit",
+    "go out": "sent",
+    "gone out": "sent",
+    "went out": "sent",
     "go down": "decrease",
     "go up": "increase",
     "in charge of": "responsible",

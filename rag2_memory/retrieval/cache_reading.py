@@ -15,6 +15,9 @@ from rag2_memory.tiers.analysis import Analyzer
 READINGS_KEPT = 4_096
 """Questions whose reading is remembered: about 8 MB, 0.1 ms saved each."""
 
+YES_NO_KINDS = frozenset({"yes_no", "can", "should", "will"})
+"""Kinds of question that yes or no answers."""
+
 _CONTRACTIONS = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
@@ -60,29 +63,44 @@ _NUMBER_WORDS |= {word: f"{at}th" for at, word in enumerate("third fourth fifth 
 _CALENDAR_GROUPS = """january|jan february|feb march april|apr may june|jun july|jul august|aug september|sep|sept october|oct november|nov
     december|dec monday tuesday|tues wednesday thursday|thurs friday saturday sunday spring summer autumn winter morning afternoon
     evening night midnight noon today yesterday tomorrow tonight weekend weekday daily weekly monthly yearly|annually|annual hourly
-    quarterly day week month year quarter hour minute second decade century"""
+    quarterly"""
 _CALENDAR = {word: group.partition("|")[0] for group in _CALENDAR_GROUPS.split() for word in group.split("|")}
 
-_SUBORDINATE = re.compile(r"^\W*(?:when|if|while|as|since|because|after|before|where)\b[^,?]*,\s*(?=.*\b(?:what|how|who|which|where|why|when)\b)")
+_SUBORDINATE = re.compile(
+    r"^\W*(?:when|if|while|as|since|because|after|before|where)\b[^,?]*,\s*(?=.*\b(?:what|how|who|which|where|why|when)\b)"
+)
 _YES_NO = re.compile(
     r"^\W*(?:(?P<yes_no>is|are|am|was|were|do|does|did|has|have|had)|(?P<can>can|could|may|might)"
     r"|(?P<should>should|would|must|shall)|(?P<will>will))\b"
 )
 _WAY = r"(?:\w+[ -]+){0,4}?(?:ways?|methods?|steps|procedures?|process|techniques?|instructions|trick) (?:to|of|for|by|on|that|i|you|we|in which)\b"
+_MEASURE = "(?:number|amount|count|price|cost|size|length|height|weight|distance|age|duration|frequency|percentage|share)"
+_ACTOR = "person|people|team|company|vendor|supplier|employee|engineer|developer|customer|user|organi[sz]ation|department"
+_POLITE = re.compile(
+    r"^\W*(?:please |kindly )?(?:(?:can|could|would) (?:you|someone|anyone|anybody) )?(?:please )?"
+    r"(?:tell|explain|show|give|list|describe|name)\b(?: (?:me|us|to me|to us))?(?: about)?"
+)
 _ASKED = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("why", r"\bwhat (?:is|are|was|were|could be|would be) (?:the |some |a )?(?:\w+ )?(?:reason|cause)s?\b|\bwhat caused?s?\b"),
         ("why", r"\breasons? (?:for|why|behind)\b|\bhow come\b|\bwhy\b"),
-        ("how_to", rf"\b(?:(?:what|which) (?:is|are|would be|will be|could be) |(?:is|are) there )?(?:the |a |an |any |some |your )?{_WAY}"),
+        (
+            "how_to",
+            rf"\b(?:(?:what|which) (?:is|are|would be|will be|could be) |(?:is|are) there )?(?:the |a |an |any |some |your )?{_WAY}",
+        ),
         ("how_to", r"\bhow (?:do|can|could|should|would|might|to|does one|must|shall|i|you|we)\b"),
-        ("how_to", r"\b(?:what|which) (?:things )?(?:should|can|could|do|would|must|shall|to|i|you|we|one) ?(?:should |can |could |must )?(?:i |you |we |one )?do\b"),
+        (
+            "how_to",
+            r"\b(?:what|which) (?:things )?(?:should|can|could|do|would|must|shall|to|i|you|we|one) ?(?:should |can |could |must )?(?:i |you |we |one )?do\b",
+        ),
         ("how_to", r"\b(?:instructions?|guide|tutorial|walkthrough|steps|tips)\b"),
         ("quantity", r"\bhow (?:many|much|long|often|far|old|big|large|tall|high|deep|heavy|wide|frequently|fast|hot|cold|soon|late)\b"),
-        ("quantity", r"\bwhat (?:is|are|was|were) the (?:total |average )?(?:number|amount|count|price|cost|size|length|height|weight|distance|age|duration)\b"),
+        ("quantity", rf"\b(?:what|which) (?:(?:is|are|was|were) the (?:\w+ )?)?{_MEASURE}\b|^\W*(?:the )?(?:number|amount|frequency) of\b"),
+        ("when", r"\b(?:what|which) (?:is|was|will be) the (?:\w+ ){0,2}date\b"),
         ("when", r"\b(?:at |on |in |by |since )?(?:what|which) (?:time|date|day|year|month|week)\b|\bwhen\b"),
         ("where", r"\b(?:in |at )?(?:what|which) (?:place|location)\b|\bwhere\b"),
-        ("who", r"\b(?:which|what) (?:person|people)\b|\bwho(?:m|se)?\b"),
+        ("who", rf"\b(?:which|what) (?:{_ACTOR})\b|\bwho(?:m|se)?\b"),
         ("how", r"\bhow\b"),
         ("what", r"\bwhat\b|\bwhich\b"),
     )
@@ -97,9 +115,9 @@ _TENSES = (
 _AUXILIARIES = frozenset().union(*(words for _, words in _TENSES))
 _DO = frozenset({"do", "does", "did"})
 _MARKERS = frozenset(
-    "from to into onto than over before after by against under above below instead".split()
+    "from to into onto than over before after by against of in on for with at as under above below instead through via".split()
 )
-"""Words whose next content word has a role that must not change hands."""
+"""Words that give the next content word a role."""
 
 _stems = Analyzer(stop_words=()).terms
 
@@ -135,8 +153,8 @@ class Reading:
     tense: str
     subject_asked: bool
     """Whether the question word is the subject: `who reports to Ada`, not `who does Ada report to`."""
-    roles: frozenset[tuple[str, str]]
-    """(marker, content word after it), such as (`from`, `euro`)."""
+    roles: frozenset[tuple[str, str, str]]
+    """(content word before, marker, content word after), such as (`euro`, `to`, `dollar`); a possessive has the marker `'s`."""
     passive_agent: str
     """The content word after `by`, where one is."""
     before_do: frozenset[str]
@@ -156,13 +174,14 @@ def read(question: str) -> Reading:
     canonical = tuple(_canonical(stem) for stem in stems)
     lower = " ".join(plain.lower().split())
     kind = _kind(lower)
-    is_content = tuple(_is_content(word, token) for word, token in zip(words, tokens, strict=True))
+    is_content = tuple(_is_content(word, token, before) for word, token, before in zip(words, tokens, ("", *words), strict=False))
     content = tuple(
         _number(word) or _date(word, token) or name
         for word, token, name, kept in zip(words, tokens, canonical, is_content, strict=True)
         if kept or _number(word) or _date(word, token)
     )
     subjects = frozenset(name for name, kept in zip(canonical, is_content, strict=True) if kept)
+    strict = lexicon.STRICT_SCOPE | (lexicon.STRICT_IN_YES_NO if kind in YES_NO_KINDS else frozenset())
     subject_asked = kind in ("who", "what") and not _AUXILIARIES.intersection(words)
     past = any(_is_past(word) for word in words)
     roles = _roles(tokens, words, canonical, is_content)
@@ -179,13 +198,13 @@ def read(question: str) -> Reading:
         names=_names(plain),
         negated=_negations(words) % 2 == 1,
         scope=frozenset(_SCOPE[word] for word in words if word in _SCOPE),
-        strict_scope=frozenset(_SCOPE[word] for word in words if word in lexicon.STRICT_SCOPE),
+        strict_scope=frozenset(_SCOPE[word] for word in words if word in strict),
         kind=kind,
-        further=frozenset(_SECOND_QUESTION.findall(lower)),
+        further=frozenset(_SECOND_QUESTION.findall(_SUBORDINATE.sub("", lower))),
         tense=_tense(words) or ("past" if subject_asked and past else "present" if subject_asked else ""),
         subject_asked=subject_asked,
         roles=roles,
-        passive_agent=next((word for marker, word in roles if marker == "by"), ""),
+        passive_agent=next((after for _, marker, after in roles if marker == "by"), ""),
         before_do=_before_do(words, canonical, is_content),
     )
 
@@ -209,11 +228,16 @@ def _canonical(stem: str) -> str:
     return _SYNONYMS.get(stem, stem)
 
 
-def _is_content(word: str, token: str) -> bool:
+def _is_content(word: str, token: str, before: str = "") -> bool:
     if len(word) == 1:
-        return token.isupper() and word not in "ai"
+        return word not in "ai" and (token.isupper() or bool(_number(before)))  # vitamin C, 5 g
     return not (
-        word[:1].isdigit() or word in lexicon.FUNCTION_WORDS or word in lexicon.FILLERS or word in _NUMBER_WORDS or word in _SCOPE or _date(word, token)
+        word[:1].isdigit()
+        or word in lexicon.FUNCTION_WORDS
+        or word in lexicon.FILLERS
+        or word in _NUMBER_WORDS
+        or word in _SCOPE
+        or _date(word, token)
     )
 
 
@@ -238,7 +262,10 @@ def _names(plain: str) -> frozenset[str]:
     return frozenset(
         _canonical(stem(_bare(match[0])))
         for match in tokens
-        if match[0][0].isupper() and match.start() and not _SENTENCE_END.search(plain[: match.start()]) and _is_content(_bare(match[0]), match[0])
+        if match[0][0].isupper()
+        and match.start()
+        and not _SENTENCE_END.search(plain[: match.start()])
+        and _is_content(_bare(match[0]), match[0])
     )
 
 
@@ -248,7 +275,7 @@ def _negations(words: Sequence[str]) -> int:
 
 
 def _kind(lower: str) -> str:
-    question = _SUBORDINATE.sub("", lower)
+    question = _POLITE.sub("", _SUBORDINATE.sub("", lower))
     found = [(match.start(), at) for at, (_, pattern) in enumerate(_ASKED) if (match := pattern.search(question))]
     yes_no = _YES_NO.match(question)
     if yes_no is not None and not (found and min(found)[0] == 0):
@@ -265,18 +292,22 @@ def _tense(words: Sequence[str]) -> str:
     first = next((word for word in words if word in _AUXILIARIES), "")
     if first in ("is", "are", "am") and ("going", "to") in pairwise(words):
         return "future"
+    if first in ("has", "have") and any(word == "been" or _is_past(word) for word in words):
+        return ""  # the perfect goes with both past and present
     return next((tense for tense, auxiliaries in _TENSES if first in auxiliaries), "")
 
 
-def _roles(tokens: Sequence[str], words: Sequence[str], canonical: Sequence[str], is_content: Sequence[bool]) -> frozenset[tuple[str, str]]:
+def _roles(tokens: Sequence[str], words: Sequence[str], names: Sequence[str], kept: Sequence[bool]) -> frozenset[tuple[str, str, str]]:
+    counts = [keep or bool(_number(word) or _date(word, token)) for keep, word, token in zip(kept, words, tokens, strict=True)]
     roles = set()
     for at, word in enumerate(words):
         if word in _MARKERS:
-            after = (i for i in range(at + 1, min(at + 4, len(words))) if is_content[i] or _number(words[i]) or _date(words[i], tokens[i]))
-            if (i := next(after, None)) is not None:
-                roles.add((word, canonical[i]))
-        if tokens[at].lower().endswith("'s") and is_content[at]:
-            roles.add(("'s", canonical[at]))
+            before = next((names[i] for i in range(at - 1, max(-1, at - 4), -1) if counts[i]), "")
+            after = next((names[i] for i in range(at + 1, min(at + 4, len(words))) if counts[i]), "")
+            if after:
+                roles.add((before, word, after))
+        if tokens[at].lower().endswith("'s") and kept[at]:
+            roles.add(("", "'s", names[at]))
     return frozenset(roles)
 
 

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -44,9 +45,7 @@ _RELATIVE_DAY = re.compile(
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|may|june|july|august|september|october|november|december)s?)\b",
     re.IGNORECASE,
 )
-_RELATIVE_MINUTE = re.compile(
-    r"\b(?:right now|just now|(?:hour|minute|second)s?\b|this (?:morning|afternoon|evening))", re.IGNORECASE
-)
+_RELATIVE_MINUTE = re.compile(r"\b(?:right now|just now|(?:hour|minute|second)s?\b|this (?:morning|afternoon|evening))", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,16 +123,10 @@ def request_key(
     return RequestKey(key=_digest([partition, text]), partition=partition)
 
 
-def watch_codes(
-    *, chunks: Iterable[str] = (), entities: Iterable[str] = (), terms: Iterable[str] = ()
-) -> tuple[int, ...]:
+def watch_codes(*, chunks: Iterable[str] = (), entities: Iterable[str] = (), terms: Iterable[str] = ()) -> tuple[int, ...]:
     """Return the sorted 32-bit codes under which ids and terms are watched; a collision makes an entry sensitive to one more id."""
     kinds = (("c", chunks), ("e", entities), ("t", terms))
-    return tuple(
-        sorted(
-            {zlib.crc32(f"{kind}:{name}".encode("utf-8", "surrogatepass")) for kind, names in kinds for name in names}
-        )
-    )
+    return tuple(sorted({zlib.crc32(f"{kind}:{name}".encode("utf-8", "surrogatepass")) for kind, names in kinds for name in names}))
 
 
 def dense_floor(hits: Sequence[Hit], *, depth: int) -> float:
@@ -160,9 +153,7 @@ def selection_slack(ranked_scores: Sequence[float], *, selected: int, weight: fl
     Returns:
         Slack in [0, 1]; 0 where neighbours tie.
     """
-    gaps = [
-        best - worst for best, worst in zip(ranked_scores[:selected], ranked_scores[1 : selected + 1], strict=False)
-    ]
+    gaps = [better - worse for better, worse in pairwise(ranked_scores[: selected + 1])]
     if weight <= 0.0 or not gaps:
         return 1.0
     return min(1.0, max(0.0, 0.499 * min(gaps) / weight))
@@ -231,9 +222,7 @@ def affected(
     for acl, group in by_acl.items():
         sees = np.array([not acl or not acl.isdisjoint(principals) for principals in watchlist.principals], dtype=bool)
         # The graph arm may count a passage before its permissions are known, so entities ignore who sees it.
-        hit |= _watching(
-            watchlist, watch_codes(entities={entity for addition in group for entity in addition.entities})
-        )
+        hit |= _watching(watchlist, watch_codes(entities={entity for addition in group for entity in addition.entities}))
         reached = _watching(watchlist, watch_codes(terms={term for addition in group for term in addition.terms}))
         for space, floors in watchlist.floors.items():
             vectors = [np.atleast_2d(addition.vectors[space]) for addition in group if space in addition.vectors]
@@ -241,7 +230,7 @@ def affected(
                 reached |= _closer(watchlist.vectors, floors, np.concatenate(vectors), skip=hit | reached)
         hit |= reached & sees[watchlist.principal_codes]
     hit &= watchlist.namespace_codes == watchlist.namespaces.index(namespace)
-    return {watchlist.keys[row] for row in np.flatnonzero(hit) if watchlist.keys[row]}
+    return {watchlist.keys[row] for row in np.flatnonzero(hit).tolist() if watchlist.keys[row]}
 
 
 def still_ranks(ranking: ArmRanking, hits: Sequence[Hit]) -> bool:
@@ -252,9 +241,7 @@ def still_ranks(ranking: ArmRanking, hits: Sequence[Hit]) -> bool:
     return bool(drift.max(initial=0.0) <= max(ranking.slack, SCORE_TOLERANCE))
 
 
-def freshness(
-    entry: CacheEntry, *, generation: int, now: datetime, staleness_seconds: float = 0.0
-) -> Literal["current", "rerun", "stale"]:
+def freshness(entry: CacheEntry, *, generation: int, now: datetime, staleness_seconds: float = 0.0) -> Literal["current", "rerun", "stale"]:
     """Say what must happen before an entry that no write affected is served.
 
     Args:
@@ -279,9 +266,7 @@ def _watching(watchlist: Watchlist, codes: Sequence[int]) -> NDArray[np.bool_]:
     if codes:
         wanted = np.asarray(codes, dtype=np.uint32)
         if len(wanted) <= 8:
-            found = (
-                (watchlist.codes[:, None] == wanted).any(axis=1) if len(wanted) > 1 else watchlist.codes == wanted[0]
-            )
+            found = (watchlist.codes[:, None] == wanted).any(axis=1) if len(wanted) > 1 else watchlist.codes == wanted[0]
         else:
             at = np.searchsorted(wanted, watchlist.codes)
             found = wanted[np.minimum(at, len(wanted) - 1)] == watchlist.codes

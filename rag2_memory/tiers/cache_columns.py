@@ -89,9 +89,7 @@ class CacheColumns:
         if searchable and not self.dimensions:
             self.dimensions = entry.vector.size
             self._vectors = np.zeros((len(self._used), self.dimensions), dtype=np.float32)
-        self._partition_codes[row] = (
-            self._partitions.setdefault(entry.partition, len(self._partitions)) if searchable else -1
-        )
+        self._partition_codes[row] = self._partitions.setdefault(entry.partition, len(self._partitions)) if searchable else -1
         self._namespace_codes[row] = self._namespaces.setdefault(entry.namespace, len(self._namespaces))
         self._principal_codes[row] = self._principals.setdefault(entry.principals, len(self._principals))
         self._used[row], self._expires[row], self._sizes[row] = entry.used, entry.expires, entry.size
@@ -139,11 +137,7 @@ class CacheColumns:
         surplus, total = len(self) - max_entries, self.total_bytes
         used = self._used[: len(self._keys)]
         evicted: list[str] = []
-        order = (
-            iter(used.argsort(kind="stable"))
-            if surplus > 1 or total > max_bytes
-            else iter([used.argmin()] if surplus == 1 else [])
-        )
+        order = iter(used.argsort(kind="stable")) if surplus > 1 or total > max_bytes else iter([used.argmin()] if surplus == 1 else [])
         while surplus > len(evicted) or total > max_bytes:
             row = int(next(order))
             evicted.append(self._keys[row])

@@ -36,7 +36,9 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outcomes (name TEXT PRIMARY KEY, count INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);
 """
-_COLUMNS = "key, namespace, partition, used, expires, size, created, tokens, seconds, query, vector, watches, dependencies, evidence, payload"
+_COLUMNS = (
+    "key, namespace, partition, used, expires, size, created, tokens, seconds, query, vector, watches, dependencies, evidence, payload"
+)
 _INDEXED = "key, namespace, partition, used, expires, size, vector, watches, dependencies"
 
 
@@ -91,17 +93,11 @@ class SemanticCache(CacheTier):
             self._use(key, db)
             return _entry(row)
 
-    def nearest(
-        self, vector: NDArray[np.float32], *, partition: str, k: int, minimum: float = -1.0
-    ) -> list[tuple[CacheEntry, float]]:
+    def nearest(self, vector: NDArray[np.float32], *, partition: str, k: int, minimum: float = -1.0) -> list[tuple[CacheEntry, float]]:
         with self._engine() as db:
             columns = self._loaded(db)
-            found = columns.nearest(
-                np.asarray(vector, dtype=np.float32), partition=partition, k=k, minimum=minimum, now=self._clock()
-            )
-            rows = {
-                key: db.execute(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (key,)).fetchone() for key, _ in found
-            }
+            found = columns.nearest(np.asarray(vector, dtype=np.float32), partition=partition, k=k, minimum=minimum, now=self._clock())
+            rows = {key: db.execute(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (key,)).fetchone() for key, _ in found}
             return [(_entry(rows[key]), score) for key, score in found if rows[key] is not None]
 
     def put(self, entry: CacheEntry) -> None:
@@ -385,8 +381,7 @@ def _dependencies(fields: dict[str, Any], watches: bytes) -> Dependencies:
         watches=tuple(np.frombuffer(watches, dtype=np.uint32).tolist()),
         principals=frozenset(fields["principals"]),
         rankings={
-            arm: ArmRanking(digest=digest, scores=tuple(scores), slack=slack)
-            for arm, (digest, scores, slack) in fields["rankings"].items()
+            arm: ArmRanking(digest=digest, scores=tuple(scores), slack=slack) for arm, (digest, scores, slack) in fields["rankings"].items()
         },
         nearest=tuple(Hit(*hit) for hit in fields["nearest"]),
         valid_until=None if until is None else datetime.fromisoformat(until),
@@ -399,9 +394,7 @@ def _dependencies_json(dependencies: Dependencies) -> str:
             "generation": dependencies.generation,
             "floors": dict(dependencies.floors),
             "principals": sorted(dependencies.principals),
-            "rankings": {
-                arm: (ranking.digest, ranking.scores, ranking.slack) for arm, ranking in dependencies.rankings.items()
-            },
+            "rankings": {arm: (ranking.digest, ranking.scores, ranking.slack) for arm, ranking in dependencies.rankings.items()},
             "nearest": [(hit.id, hit.score) for hit in dependencies.nearest],
             "valid_until": None if dependencies.valid_until is None else dependencies.valid_until.isoformat(),
         }
