@@ -183,6 +183,8 @@ class Subgraph:
     edges: tuple[GraphEdge, ...] = ()
     truncated: bool = False
     """Whether a bound cut it."""
+    degrees: Mapping[str, int] = field(default_factory=dict)
+    """For every entity reached, in the order in which it was: how many links it has in the whole namespace. A hub is known by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,15 +122,21 @@ class GraphTier(ABC):
     """Tier 2: the projection of entities, mentions and edges that traversal runs on. Every element carries the passage that evidences it.
 
     Rules: an upsert replaces all that a passage evidences (`test_an_upsert_replaces_a_passage`); what no passage evidences any longer is gone
-    (`test_deleting_the_last_evidence_removes_the_edge`); namespaces are separate (`test_a_neighbourhood_stays_in_its_namespace`).
+    (`test_deleting_the_last_evidence_removes_the_edge`); namespaces are separate (`test_a_neighbourhood_stays_in_its_namespace`); a bound that
+    cuts is told (`test_a_hub_is_cut_and_that_is_told`); a window leaves out what does not overlap it, at every hop
+    (`test_a_window_is_kept_at_every_hop`).
     """
 
-    engine: ClassVar[str]
+    engine: str
     """Name of the engine, as shown by `rag2 status`."""
 
     @abstractmethod
     def upsert(self, passages: Sequence[GraphPassage]) -> None:
-        """Project passages, replacing what each had before; durable on return."""
+        """Project passages, replacing what each had before, all of them or none; durable on return.
+
+        Raises:
+            InvalidRequestError: If a link or an edge names another passage than the one that holds it.
+        """
 
     @abstractmethod
     def delete(self, passage_ids: Sequence[str]) -> None:
@@ -146,20 +152,58 @@ class GraphTier(ABC):
         hops: int = 1,
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
+        subjects_per_entity: int = 32,
+        mentions_per_entity: int = 32,
+        edges_per_entity: int = 64,
         limit: int = 5_000,
     ) -> Subgraph:
-        """Return the links of the seed passages and of every entity reached, and the edges within `hops` of the seed entities.
+        """Return the links of the seed passages and of every entity reached, and the edges within `hops` of the seeds.
 
-        One hop reaches the entities that a seed passage is linked to, or that share an edge with a seed entity. Where a window is given, edges whose
-        asserted validity does not overlap [valid_from, valid_to) are left out and not walked. At most `limit` links and `limit` edges; a hub's
-        surplus is cut and `truncated` set.
+        One hop reaches the entities that a seed passage is linked to, or that share an edge with a seed entity; each further hop follows the edges of
+        what the one before reached. Edges are those that were walked, so `hops=1` from passages alone returns links only. Ids that are not
+        stored, or not in the namespace, are passed over.
+
+        Args:
+            namespace: The only one whose elements are returned.
+            passages: Seed passages, the most important first. All their links are returned, before all others.
+            entities: Seed entities, the most important first.
+            hops: At least 1.
+            valid_from: With `valid_to`, the window [valid_from, valid_to) that an edge's asserted validity must overlap to be returned or walked;
+                `None` is an open side, on edges too. An empty window, asked or asserted, counts as its one moment.
+            valid_to: See `valid_from`.
+            subjects_per_entity: Most links of an entity reached to passages *about* it, besides those of the seeds, the heaviest first.
+            mentions_per_entity: The same for passages that mention it.
+            edges_per_entity: Most edges of an entity, either direction, that lead to entities not reached before; those without an end first, then
+                those that began last. Edges among entities that were reached before do not count.
+            limit: Most links, most edges and most entities reached; what was reached first is kept.
+
+        Returns:
+            Links and edges, each once; `truncated` where a bound that is not 0 cut something.
         """
 
     @abstractmethod
     def paths(
-        self, *, namespace: str, source: str, target: str, max_hops: int = 3, valid_at: datetime | None = None, limit: int = 20
+        self,
+        *,
+        namespace: str,
+        source: str,
+        target: str,
+        max_hops: int = 3,
+        valid_at: datetime | None = None,
+        without_passages: Collection[str] = (),
+        limit: int = 20,
     ) -> list[tuple[GraphEdge, ...]]:
-        """Return up to `limit` shortest chains of edges (either direction) that join two entities, shortest first; none where there is none."""
+        """Return up to `limit` chains of edges (either direction) that join two entities, all of the least possible length; none where there is none.
+
+        Args:
+            namespace: The only one that is walked.
+            source: Where chains begin.
+            target: Where they end; equal to `source`: no chain.
+            max_hops: Longest chain.
+            valid_at: Leaves out edges whose asserted validity does not include this moment.
+            without_passages: Leaves out edges that these evidence, such as those that a scope cannot see; ask again with them for the ways around.
+            limit: Most chains. Edges that differ in their evidence alone make different chains.
+        """
 
     @abstractmethod
     def ids(self) -> Iterator[str]:
@@ -167,7 +211,7 @@ class GraphTier(ABC):
 
     @abstractmethod
     def passages(self, ids: Sequence[str]) -> Mapping[str, GraphPassage]:
-        """Return what is projected for those ids that exist; verification compares it with the registry."""
+        """Return what the engine holds for those ids that exist, links by (entity, kind) and edges by id; verification compares it with the registry."""
 
     @abstractmethod
     def clear(self) -> None:

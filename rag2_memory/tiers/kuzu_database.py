@@ -1,0 +1,217 @@
+"""One open Kuzu or ladybug database: its files, its connections, and its exceptions turned into ours."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, MemoryInUseError, MissingExtraError
+
+Run = Callable[..., list[list[Any]]]
+"""Runs one statement with named parameters and returns its rows."""
+
+CHECKPOINT_BYTES = 64 * 1024 * 1024
+"""Write-ahead log at which a commit folds it into the file; at the engine's own 16 MiB a bulk load spends a third of its time folding."""
+
+PROBE_SECONDS = 600.0
+
+# Kuzu 0.11.3 takes the process down with it when pages are damaged, so files that were not closed in order are first read by another process.
+PROBE = """
+import importlib, sys
+driver = importlib.import_module(sys.argv[1])
+database = driver.Database(sys.argv[2], buffer_pool_size=int(sys.argv[3]))
+connection = driver.Connection(database)
+for name, kind in connection.execute("CALL show_tables() RETURN name, type").get_all():
+    columns = [row[0] for row in connection.execute(f"CALL table_info('{name}') RETURN name").get_all()]
+    pattern = f"(x:{name})" if kind == "NODE" else f"()-[x:{name}]->()"
+    connection.execute(f"MATCH {pattern} RETURN count(*)" + "".join(f", max(x.{column})" for column in columns)).get_all()
+"""
+
+_open_paths: weakref.WeakValueDictionary[Path, KuzuDatabase] = weakref.WeakValueDictionary()
+_open_paths_lock = threading.Lock()
+
+
+class KuzuDatabase:
+    """A database handle with a pool of reading connections and one that writes.
+
+    Two handles on one file would lose a committed write without an error, so a path is open once in a process.
+    """
+
+    def __init__(self, path: Path | None, *, driver: str, buffer_pool_bytes: int) -> None:
+        """Open or create a database.
+
+        Raises:
+            MissingExtraError: If the driver is not installed.
+            MemoryInUseError: If this process, or another one, has the file open.
+            CorruptIndexError: If the file is not one that this driver can read.
+        """
+        self.path = path
+        self._name = driver
+        self._driver = _module(driver)
+        self._buffer_pool_bytes = buffer_pool_bytes
+        self._readers: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._database: Any = None
+        if path is not None:
+            with _open_paths_lock:
+                if path in _open_paths:
+                    raise MemoryInUseError(path=path, holder="another graph tier of this process")
+                _open_paths[path] = self
+        try:
+            self._open()
+        except BackendUnavailableError:
+            self._leave()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Run]:
+        """Give a connection of one's own for some reads."""
+        connection = self._connection()
+        try:
+            with self._translated():
+                yield _runner(connection)
+        finally:
+            self._readers.put(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Run]:
+        """Run statements that are committed together, or not at all. The caller sees to it that no other transaction is open."""
+        connection = self._connection()
+        with self._translated():
+            run = _runner(connection)
+            run("BEGIN TRANSACTION")
+            try:
+                yield run
+            except BaseException:
+                with suppress(RuntimeError):  # the engine rolls back by itself after some failures, and then there is nothing to roll back
+                    run("ROLLBACK")
+                connection.close()
+                raise
+            run("COMMIT")
+        self._readers.put(connection)
+
+    def sibling(self, suffix: str) -> Path | None:
+        """Return a file beside the database that belongs to it."""
+        return None if self.path is None else self.path.with_name(self.path.name + suffix)
+
+    def close(self) -> None:
+        """Release the file; a note beside it says that it was closed in order. Idempotent."""
+        if self._database is None:
+            return
+        self._release()
+        if (seal := self.sibling(".closed")) is not None:
+            with suppress(OSError):  # without the note the next open only takes longer
+                seal.write_text(json.dumps(self._stamp()))
+        self._leave()
+
+    def clear(self) -> None:
+        """Remove the files, readable or not, and begin anew."""
+        self._release()
+        if self.path is not None:
+            for leftover in self.path.parent.glob(f"{self.path.name}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        self._open()
+
+    def _connection(self) -> Any:
+        if self._database is None:
+            raise BackendUnavailableError("this graph is closed. Open it again.")
+        try:
+            return self._readers.get_nowait()
+        except queue.Empty:
+            with self._translated():
+                return self._driver.Connection(self._database)
+
+    def _open(self) -> None:
+        existed = self.path is not None and self.path.exists()
+        if existed and self._stamp() != self._sealed():
+            self._probe()
+        try:
+            self._database = self._driver.Database(
+                str(self.path) if self.path else ":memory:",
+                buffer_pool_size=self._buffer_pool_bytes,
+                checkpoint_threshold=CHECKPOINT_BYTES,
+            )
+        except (RuntimeError, MemoryError) as exc:
+            raise self._failure(str(exc), existed=existed) from exc
+        if (seal := self.sibling(".closed")) is not None:
+            seal.unlink(missing_ok=True)
+
+    def _probe(self) -> None:
+        """Have another process read everything."""
+        command = [sys.executable, "-c", PROBE, self._name, str(self.path), str(self._buffer_pool_bytes)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise CorruptIndexError(tier="graph", problem=f"reading {str(self.path)!r} in a process of its own failed: {exc}") from exc
+        if done.returncode:
+            problem = (done.stderr.strip().splitlines() or [f"reading it ended a process with exit code {done.returncode}"])[-1]
+            raise self._failure(problem, existed=True)
+
+    def _failure(self, problem: str, *, existed: bool) -> BackendUnavailableError:
+        if "Could not set lock" in problem and self.path is not None:
+            return MemoryInUseError(path=self.path, holder="another process")
+        if existed:
+            return CorruptIndexError(tier="graph", problem=f"{self._name}: {problem.strip()}")
+        return BackendUnavailableError(
+            f"{self._name} cannot create {str(self.path)!r}: {problem.strip()}. Check the folder and its permissions."
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as exc:
+            raise BackendUnavailableError(f"the graph engine {self._name} failed: {exc}") from exc
+
+    def _release(self) -> None:
+        database, self._database = self._database, None
+        with suppress(queue.Empty):
+            while True:
+                self._readers.get_nowait().close()
+        if database is not None:
+            database.close()
+
+    def _leave(self) -> None:
+        with _open_paths_lock:
+            if self.path is not None and _open_paths.get(self.path) is self:
+                del _open_paths[self.path]
+
+    def _stamp(self) -> list[int]:
+        """Return what changes whenever the files do."""
+        state = [path.stat() for path in (self.path, self.sibling(".wal")) if path is not None and path.exists()]
+        return [value for stat in state for value in (stat.st_size, stat.st_mtime_ns)]
+
+    def _sealed(self) -> list[int] | None:
+        seal = self.sibling(".closed")
+        try:
+            return json.loads(seal.read_text()) if seal else None
+        except (OSError, ValueError):
+            return None
+
+
+def _module(driver: str) -> Any:
+    try:
+        return importlib.import_module(driver)
+    except ImportError as exc:
+        raise MissingExtraError(package=driver, extra=driver, purpose=f"the graph tier with driver={driver!r}") from exc
+
+
+def _runner(connection: Any) -> Run:
+    def run(statement: str, **parameters: Any) -> list[list[Any]]:
+        result = connection.execute(statement, parameters)
+        try:
+            rows: list[list[Any]] = result.get_all()
+        finally:
+            result.close()
+        return rows
+
+    return run
