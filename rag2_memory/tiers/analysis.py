@@ -34,23 +34,24 @@ MAX_TERM_CHARS = 200
 MAX_CACHED_TOKENS = 65_536
 """Distinct tokens whose analysis is remembered, about 20 MB; by Zipf's law nearly every token of further text is among them."""
 
-ENGLISH_STOP_WORDS = frozenset(
-    """
-    a about above after again against all also am an and any are arent as at be because been before being below between both but by
-    can cannot cant could couldnt did didnt do does doesnt doing dont down during each eg etc few for from further had hadnt has hasnt have
-    havent having he her here hers herself him himself his how i ie if im in into is isnt it its itself ive just me more most my myself
-    no nor not of off on once only or other our ours ourselves out over own same she should shouldnt so some such than that thats the
-    their theirs them themselves then there these they this those through to too under until up us very was wasnt we were werent what
-    when where which while who whom whose why will with wont would wouldnt you your yours yourself yourselves youre
-    """.split()
-)
+_FUNCTION_WORDS = """
+a about above after again against all also am an and any are arent as at be because been before being below between both but by
+can cannot cant could couldnt did didnt do does doesnt doing dont down during each eg etc few for from further had hadnt has hasnt have
+havent having he her here hers herself him himself his how i ie if im in into is isnt it its itself ive just me more most my myself
+no nor not of off on once only or other our ours ourselves out over own same she should shouldnt so some such than that thats the
+their theirs them themselves then there these they this those through to too under until up us very was wasnt we were werent what
+when where which while who whom whose why will with wont would wouldnt you your yours yourself yourselves youre
+"""
+ENGLISH_STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Function words. They make up nearly half of English text and say nothing about what it is about."""
 
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ece"
 _MARKS += "\u0f18-\u0fbc\u102b-\u103e\u1056-\u109d\u17b4-\u17d3\u3099\u309a"
 """Combining marks, which `\\w` leaves out; a vowel sign must not split a Hindi or Thai word."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3031-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3031-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f"
+)
 _UNSPACED += "\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 """Scripts written without spaces between words (Thai, Lao, Burmese, Khmer, Chinese, Japanese), and Hangul, whose words take endings."""
 
@@ -82,7 +83,14 @@ _UNSPACED_OR_OTHER = re.compile(rf"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _LATIN_OR_GREEK_ACCENT = re.compile(r"(?<=[a-zα-ω])[\u0300-\u036f]+")
 _VOWEL_POINTS = re.compile(r"[\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f\u0670]")
 
-_CLEAN = {ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212"} | {0x2019: "'", 0x02BC: "'", 0xAD: None, 0x200B: None, 0x2060: None, 0xFEFF: None}
+_CLEAN = {ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212"} | {
+    0x2019: "'",
+    0x02BC: "'",
+    0xAD: None,
+    0x200B: None,
+    0x2060: None,
+    0xFEFF: None,
+}
 """Hyphens and apostrophes in one form each; invisible characters gone."""
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
@@ -218,7 +226,7 @@ class Analyzer:
 
     def _split_word(self, token: str, parts: list[str]) -> str:
         """Add the parts of `getUserName`, `python3` and `O'Brien`; the whole form of the first keeps its case, its folded form is a part."""
-        if token.isalpha() and (token.islower() or token[1:].islower() or token.isupper()) or token.isdigit():
+        if token.isdigit() or (token.isalpha() and (token.islower() or token[1:].islower() or token.isupper())):
             return self._word(token)
         if "'" in token:
             whole = self._word(token.replace("'", ""))

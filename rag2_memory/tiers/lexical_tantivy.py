@@ -10,6 +10,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import tantivy
 
@@ -51,6 +52,9 @@ class TantivyLexicalTier(LexicalTier):
         path: Folder of the index, created where absent; `None` keeps it in memory.
         language: Passed to `Analyzer`.
         analyzer: Used instead of one for `language`. Documents indexed by another analyser report digests that differ from `lexical_digest`.
+
+    Raises:
+        CorruptIndexError: If an index under `path` cannot be read.
     """
 
     def __init__(self, path: Path | str | None, *, language: str = "english", analyzer: Analyzer | None = None) -> None:
@@ -60,6 +64,8 @@ class TantivyLexicalTier(LexicalTier):
         self._open: OrderedDict[str, tantivy.Index] = OrderedDict()
         self._lock = threading.RLock()  # guards _open
         self._write_lock = threading.Lock()
+        for _ in self._indexes():  # what cannot be read shows here
+            pass
 
     def upsert(self, documents: Sequence[LexicalDocument]) -> None:
         """See `LexicalTier.upsert`. An id belongs to one namespace for good."""
@@ -123,9 +129,11 @@ class TantivyLexicalTier(LexicalTier):
         """See `LexicalTier.clear`."""
         with self._write_lock, self._lock:
             self._open.clear()
-            if self._path is not None and self._path.exists():
+            if self._path is not None:
                 try:
                     shutil.rmtree(self._path)
+                except FileNotFoundError:
+                    return
                 except OSError as exc:
                     raise BackendUnavailableError(f"the lexical index at {str(self._path)!r} cannot be removed: {exc}.") from exc
 
@@ -197,8 +205,7 @@ class TantivyLexicalTier(LexicalTier):
     def _writing(self, folder: str) -> Iterator[tantivy.IndexWriter]:
         """Hold a writer for one commit. Waiting for its merges here bounds the segments and leaves no thread behind."""
         with self._write_lock:
-            index = self._index(folder, create=True)
-            assert index is not None
+            index = cast(tantivy.Index, self._index(folder, create=True))
             with _translated():
                 writer = index.writer(heap_size=WRITER_HEAP_BYTES, num_threads=1)
                 yield writer

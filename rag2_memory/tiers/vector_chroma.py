@@ -62,7 +62,9 @@ _DAMAGE = re.compile(r"not a database|malformed|hnsw|pickle|corrupt", re.IGNOREC
 class _Client(Protocol):
     """What this tier needs of a Chroma client."""
 
-    def get_or_create_collection(self, name: str, *, configuration: CreateCollectionConfiguration, embedding_function: None) -> ChromaCollection: ...
+    def get_or_create_collection(
+        self, name: str, *, configuration: CreateCollectionConfiguration, embedding_function: None
+    ) -> ChromaCollection: ...
 
     def get_collection(self, name: str, *, embedding_function: None) -> ChromaCollection: ...
 
@@ -79,7 +81,9 @@ class _InMemoryClient:
         self._api = self._system.instance(ServerAPI)  # type: ignore[type-abstract]  # Chroma looks the implementation up
         self._system.start()
 
-    def get_or_create_collection(self, name: str, *, configuration: CreateCollectionConfiguration, embedding_function: None) -> ChromaCollection:
+    def get_or_create_collection(
+        self, name: str, *, configuration: CreateCollectionConfiguration, embedding_function: None
+    ) -> ChromaCollection:
         model = self._api.get_or_create_collection(name, configuration=configuration)
         return ChromaCollection(client=self._api, model=model, embedding_function=embedding_function)
 
@@ -103,13 +107,16 @@ class ChromaVectorTier(VectorTier):
     it can among thousands of identical vectors, every vector is compared instead.
 
     Chroma saves an HNSW graph by writing over it. A process killed in that moment (60 ms per SYNC_THRESHOLD writes at 50,000 vectors) leaves
-    files that can crash the next one, so a folder in that state is not opened: every call but `clear` raises `CorruptIndexError`.
+    files that can crash the next one, so a folder in that state is not opened.
 
     Args:
         path: Folder of the index, created where absent; `None` keeps it in memory. One process at a time.
         dimensions: Length of every vector.
         client: A Chroma client to use instead, such as `chromadb.HttpClient(…)`; it stays open on `close`.
         ef_search: See EF_SEARCH.
+
+    Raises:
+        CorruptIndexError: If the folder cannot be read, or its writer was killed while it saved.
     """
 
     def __init__(self, path: Path | str | None = None, *, dimensions: int, client: Any = None, ef_search: int = EF_SEARCH) -> None:
@@ -126,17 +133,19 @@ class ChromaVectorTier(VectorTier):
         self._write_lock = threading.RLock()
         self._lock = threading.RLock()  # guards client and collections; taken after _write_lock, never held while Chroma works
         self._cache = _VectorCache(VECTOR_CACHE_BYTES // (4 * dimensions))
+        if self._path is not None and self._path.exists():
+            self._opened()  # what cannot be read shows here
 
     def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], *, namespace: str, space: VectorSpace = "chunks") -> None:
         """See `VectorTier.upsert`."""
         rows = np.asarray(vectors, dtype=np.float32)
-        if rows.shape != (len(ids), self._dimensions) and len(ids) > 0:
+        if len(ids) == 0:
+            return
+        if rows.shape != (len(ids), self._dimensions):
             raise InvalidRequestError(f"got vectors of shape {rows.shape} for {len(ids)} ids; needed ({len(ids)}, {self._dimensions}).")
         if not np.isfinite(rows).all():
             raise InvalidRequestError("got vectors that hold NaN or infinity; needed finite numbers. Check the embedder.")
-        latest = {document_id: row for document_id, row in zip(ids, rows, strict=True)} if len(ids) else {}
-        if not latest:
-            return
+        latest = dict(zip(ids, rows, strict=True))
         name = _collection_name(namespace, space)
         keys = list(latest)
         with self._saving(), _translated():
@@ -203,9 +212,11 @@ class ChromaVectorTier(VectorTier):
                         if name.startswith(_PREFIX):
                             self._given.delete_collection(name)
             self.close()
-            if self._path is not None and self._path.exists():
+            if self._path is not None:
                 try:
                     shutil.rmtree(self._path)
+                except FileNotFoundError:
+                    return
                 except OSError as exc:
                     raise BackendUnavailableError(f"the vector index at {str(self._path)!r} cannot be removed: {exc}.") from exc
 
@@ -238,8 +249,9 @@ class ChromaVectorTier(VectorTier):
                     self._client = _InMemoryClient()
                 else:
                     _check_intact(self._path)
-                    self._path.mkdir(parents=True, exist_ok=True)
-                    self._client = PersistentClient(str(self._path), settings=Settings(anonymized_telemetry=False))
+                    with _translated():
+                        self._path.mkdir(parents=True, exist_ok=True)
+                        self._client = PersistentClient(str(self._path), settings=Settings(anonymized_telemetry=False))
             return cast(_Client, self._client)
 
     def _collection(self, name: str, *, create: bool = False) -> ChromaCollection | None:
