@@ -28,7 +28,7 @@ def budget_account(
     """
     used = {"guidelines": frame, "graph": graph, "history": history}
     used["passages"] = max(0, whole + images - sum(used.values()))
-    allotted = {name: math.floor(room.shares[name]) for name in FILLABLE}
+    allotted: dict[str, int] = {name: math.floor(room.shares[name]) for name in FILLABLE}
     allotted["guidelines"] = math.floor(budget.share("guidelines").tokens(budget.window_tokens))
     segments = {
         name: {"allotted": allotted[name], "used": used[name], "borrowed": max(0, used[name] - allotted[name]), "lent": 0}

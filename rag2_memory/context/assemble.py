@@ -8,12 +8,12 @@ from fractions import Fraction
 from typing import Any, Final
 
 from rag2_memory.context.account import budget_account
-from rag2_memory.context.blocks import PassageSegment
+from rag2_memory.context.blocks import Group, PassageSegment
 from rag2_memory.context.budget import NO_MAXIMUM, ContextBudget, Fillable, Limits, limits, smallest_window
-from rag2_memory.context.compiled import Citation, Context, ContextBlock, Dropped, Format, canonical
+from rag2_memory.context.compiled import Citation, Context, Dropped, Format, canonical
 from rag2_memory.context.history import FittedHistory, History
 from rag2_memory.context.messages import IMAGE_TOKENS, read_messages
-from rag2_memory.context.render import RENDERERS, Renderer, context_parts, fact_parts, header, history_parts, statement
+from rag2_memory.context.render import RENDERERS, Renderer, context_parts, fact_parts, history_parts, statement
 from rag2_memory.context.sanitize import SURROGATE, visible
 from rag2_memory.context.tokens import default_token_counter
 from rag2_memory.context.weigh import Scale
@@ -75,9 +75,7 @@ def compile_context(
         scale=Scale(counter if counter is not None else default_token_counter()),
     )
     room = job.limits()
-    conversation = History(
-        read_messages(history, query=query), previous_summary=history_summary, renderer=job.renderer, scale=job.scale
-    )
+    conversation = History(read_messages(history, query=query), previous_summary=history_summary, renderer=job.renderer, scale=job.scale)
     graph = _GraphSegment(facts, job)
     segment = PassageSegment(passages, renderer=job.renderer, scale=job.scale)
     needs: dict[Fillable, int] = {"graph": graph.need_tokens, "passages": NO_MAXIMUM, "history": conversation.need_tokens}
@@ -121,7 +119,9 @@ class _Job:
         frame = self.frame_tokens()
         maximum = self.budget.share("guidelines").maximum
         if maximum is not None and frame > maximum:
-            raise InvalidRequestError(f"got guidelines that take {frame} tokens with the frame; needed at most maximum={maximum}. Shorten them.")
+            raise InvalidRequestError(
+                f"got guidelines that take {frame} tokens with the frame; needed at most maximum={maximum}. Shorten them."
+            )
         return limits(self.budget, fixed_tokens=frame + self.query_tokens)
 
     def history_tokens(self, fitted: FittedHistory) -> int:
@@ -207,12 +207,12 @@ def _rendered(
 ) -> Context:
     """Render, count the whole once, and give up the least valuable parts while it is over budget."""
     while True:
-        blocks, facts = segment.blocks(), graph.facts
+        groups, facts = segment.arranged(), graph.facts
         parts = context_parts(
             job.renderer,
             guidelines=job.guidelines,
             facts=fact_parts(job.renderer, facts),
-            passages=[job.renderer.block(block.citation_id, header(block), block.text) for block in blocks],
+            passages=[group.shown.part for group in groups],
             history=history_parts(job.renderer, fitted.summary, fitted.messages),
         )
         tokens = job.scale.whole(parts)
@@ -222,16 +222,24 @@ def _rendered(
         fitted = _reduced(job, segment, graph, fitted, excess)
     history_count = job.history_tokens(fitted)
     account = budget_account(
-        job.budget, room, counter=job.scale.counter.name, whole=tokens, query=job.query_tokens, frame=job.frame_tokens(),
-        graph=graph.tokens, history=history_count, images=image_tokens(fitted), summary=fitted.note,
+        job.budget,
+        room,
+        counter=job.scale.counter.name,
+        whole=tokens,
+        query=job.query_tokens,
+        frame=job.frame_tokens(),
+        graph=graph.tokens,
+        history=history_count,
+        images=image_tokens(fitted),
+        summary=fitted.note,
     )
     return Context(
         query=job.query,
         text="".join(parts),
         tokens=tokens,
-        blocks=blocks,
+        blocks=tuple(group.shown.block for group in groups),
         facts=facts,
-        citations=_citations(blocks, facts, segment),
+        citations=_citations(groups, facts),
         dropped=(*(segment.dropped[at] for at in sorted(segment.dropped)), *graph.dropped(), *fitted.dropped),
         history=fitted.messages,
         summary=fitted.summary,
@@ -261,7 +269,7 @@ def _reduced(job: _Job, segment: PassageSegment, graph: _GraphSegment, fitted: F
     return FittedHistory(dropped=(*fitted.dropped, *lost))
 
 
-def _citations(blocks: Sequence[ContextBlock], facts: Sequence[Fact], segment: PassageSegment) -> dict[str, Citation]:
+def _citations(groups: Sequence[Group], facts: Sequence[Fact]) -> dict[str, Citation]:
     found = {
         block.citation_id: Citation(
             id=block.citation_id,
@@ -273,9 +281,10 @@ def _citations(blocks: Sequence[ContextBlock], facts: Sequence[Fact], segment: P
             heading_path=block.heading_path,
             modified_at=block.modified_at,
             version=block.version,
-            metadata=canonical(segment.metadata(block.chunk_ids[0])),
+            metadata=canonical(metadata) if (metadata := group.members[0].passage.metadata) else {},
         )
-        for block in blocks
+        for group in groups
+        for block in [group.shown.block]
     }
     for number, fact in enumerate(facts, start=1):
         stated = statement(fact)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, NamedTuple
 
 from rag2_memory.context.compiled import ContextBlock, Dropped
 from rag2_memory.context.dedupe import Deduplicator
 from rag2_memory.context.pack import pack
-from rag2_memory.context.render import Renderer, header, interval
-from rag2_memory.context.sanitize import clean
+from rag2_memory.context.render import Header, Renderer, day, header, interval, section
+from rag2_memory.context.sanitize import clean, label
 from rag2_memory.context.shorten import cut_to_fit
 from rag2_memory.context.weigh import Scale
 from rag2_memory.types import Passage, utc
@@ -25,26 +24,40 @@ HEADER_TOKENS: Final = 40
 CHARACTERS_PER_TOKEN: Final = 4
 """English under o200k_base has about 4.5; used for the order by density where a passage's tokens are unknown."""
 
+PROMOTED_BLOCKS: Final = 10
+"""Blocks that may become their parent chunk: what is around the best ones may hold the answer; around the fortieth it is ballast, and a
+window that is full because it can be costs money and attention."""
+
 MIN_OVERLAP_CHARACTERS: Final = 20
 """A shorter common end and beginning of neighbouring chunks may be chance."""
 
 
-@dataclass(slots=True, kw_only=True)
+class Shown(NamedTuple):
+    """A block and what it looks like in the context."""
+
+    block: ContextBlock
+    part: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Candidate:
-    """A passage that may enter, with what is needed to weigh it. Its citation number is given when it is first weighed."""
+    """A passage that may enter."""
 
     passage: Passage
     value: float
     number: int = 0
-    block: ContextBlock | None = None
+    """Of its citation id, given when it is first weighed."""
+    alone: Shown | None = None
+    """As it would stand alone."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Group:
     """Chosen candidates that are shown as one block."""
 
     members: list[Candidate]
-    block: ContextBlock
+    """The first to be considered first."""
+    shown: Shown
     parent_id: str = ""
     """The parent that all members share; empty if they do not."""
 
@@ -99,7 +112,8 @@ class PassageSegment:
     def choose(self, limit: Fraction) -> None:
         """Choose passages under a limit of tokens for the whole segment, its frame included, and join neighbours."""
         room = limit - self.frame_tokens
-        packed = pack(self._distinct(), weight=self._weight, value=lambda item: item.value, limit=room)
+        whole_room = math.floor(room)  # weights are whole numbers, and comparing those is ten times as fast
+        packed = pack(self._distinct(), weight=lambda item: self._alone(item).block.tokens, value=lambda item: item.value, limit=whole_room)
         self.complete = packed.complete
         chosen = list(packed.chosen)
         if not packed.best_fits and (cut := self._cut_best(room)) is not None:
@@ -110,27 +124,24 @@ class PassageSegment:
             if id(item.passage) not in taken and at not in self.dropped:
                 self.dropped[at] = _dropped(item.passage, "no room left for passages")
 
-    def metadata(self, chunk_id: str) -> Mapping[str, Any]:
-        """Return the metadata of a candidate's document."""
-        return next(item.passage.metadata for item in self._candidates if item.passage.chunk_id == chunk_id)
-
     @property
     def tokens(self) -> int:
         """Tokens of the segment as it stands, at most."""
-        return self.frame_tokens + sum(group.block.tokens for group in self.groups) if self.groups else 0
+        return self.frame_tokens + sum(group.shown.block.tokens for group in self.groups) if self.groups else 0
 
     def promote(self, parents: Mapping[str, Any], spare: Fraction) -> None:
-        """Replace chunks by the parent around them, the best first, while the spare tokens last."""
-        for group in sorted(self.groups, key=lambda group: group.members[0].number):
-            if group not in self.groups or not group.parent_id or group.parent_id not in parents or group.block.truncated:
+        """Replace the best blocks by the parent chunks around them while the spare tokens last."""
+        for group in sorted(self.groups, key=_by_value)[:PROMOTED_BLOCKS]:
+            if group not in self.groups or not group.parent_id or group.parent_id not in parents or group.shown.block.truncated:
                 continue
             family = [other for other in self.groups if other.parent_id == group.parent_id]
             promoted = self._promoted(family, parent_text(parents[group.parent_id]))
-            cost = promoted.block.tokens - sum(member.block.tokens for member in family)
+            cost = promoted.shown.block.tokens - sum(member.shown.block.tokens for member in family)
             if cost <= spare:
                 spare -= cost
                 self.groups = [promoted if other is group else other for other in self.groups if other is group or other not in family]
-        inside = {group.parent_id: group.block.citation_id for group in self.groups if group.block.kind == "parent"}
+        blocks = {group.parent_id: group.shown.block for group in self.groups}
+        inside = {parent_id: block.citation_id for parent_id, block in blocks.items() if block.kind == "parent"}
         for at, dropped in self.dropped.items():
             citation_id = inside.get(self._candidates[at].passage.parent_id)
             if citation_id and dropped.reason.startswith("no room"):
@@ -143,20 +154,20 @@ class PassageSegment:
         for group in sorted(self.groups, key=lambda group: -min(member.number for member in group.members)):
             if excess <= 0:
                 break
-            excess -= group.block.tokens
+            excess -= group.shown.block.tokens
             self.groups.remove(group)
             for at, item in enumerate(self._candidates):
-                if any(item is member for member in group.members):
+                if item in group.members:
                     self.dropped[at] = _dropped(item.passage, "no room left: the rendered whole was over budget")
         return True
 
-    def blocks(self) -> tuple[ContextBlock, ...]:
-        """Return the blocks grouped by document, the best documents at the edges, each document in reading order."""
+    def arranged(self) -> list[Group]:
+        """Return what is shown, grouped by document, the best documents at the edges, each document in reading order."""
         documents: dict[str, list[Group]] = {}
-        for group in sorted(self.groups, key=lambda group: group.members[0].number):
+        for group in sorted(self.groups, key=_by_value):
             documents.setdefault(_source(group.members[0].passage), []).append(group)
         ranked = [sorted(groups, key=_reading_order) for groups in documents.values()]
-        return tuple(group.block for groups in best_at_the_edges(ranked) for group in groups)
+        return [group for groups in best_at_the_edges(ranked) for group in groups]
 
     def _distinct(self) -> Iterator[Candidate]:
         known = Deduplicator()
@@ -166,26 +177,60 @@ class PassageSegment:
             if original is None:
                 yield item
             else:
-                self.dropped[at] = _dropped(passage, "the same chunk twice" if original == passage.chunk_id else f"near-duplicate of {original}")
+                self.dropped[at] = _dropped(
+                    passage, "the same chunk twice" if original == passage.chunk_id else f"near-duplicate of {original}"
+                )
 
-    def _weight(self, item: Candidate) -> int:
-        self._numbered += 1
-        item.number = self._numbered
-        item.block = self._weighed(_block(item))
-        return item.block.tokens
+    def _alone(self, item: Candidate) -> Shown:
+        if item.alone is None:
+            self._numbered += 1
+            item.number = self._numbered
+            item.alone = self._first_shown(item.passage, f"c{item.number}")
+        return item.alone
 
-    def _weighed(self, block: ContextBlock) -> ContextBlock:
-        return replace(block, tokens=self._scale.weigh(self._renderer.block(block.citation_id, header(block), block.text)))
+    def _first_shown(self, passage: Passage, citation_id: str) -> Shown:
+        turn = passage.turn
+        text = clean(passage.text).strip()
+        modified_at = turn.at if turn and turn.at else passage.modified_at
+        valid, speaker = _validity(passage.metadata), turn.speaker if turn else ""
+        labels = Header(
+            title=label(passage.title),
+            section=section(passage.title, passage.heading_path),
+            source=label(passage.uri or passage.document_id),
+            date=day(modified_at),
+            valid=valid,
+            speaker=label(speaker),
+        )
+        part = self._renderer.block(citation_id, labels, text)
+        block = ContextBlock(
+            citation_id=citation_id,
+            kind="chunk",
+            text=text,
+            tokens=self._scale.weigh(part),
+            chunk_ids=(passage.chunk_id,),
+            document_id=passage.document_id,
+            title=passage.title,
+            heading_path=passage.heading_path,
+            score=passage.score,
+            uri=passage.uri,
+            modified_at=modified_at,
+            valid=valid,
+            speaker=speaker,
+            version=passage.version,
+        )
+        return Shown(block=block, part=part)
+
+    def _shown(self, block: ContextBlock) -> Shown:
+        part = self._renderer.block(block.citation_id, header(block), block.text)
+        return Shown(block=replace(block, tokens=self._scale.weigh(part)), part=part)
 
     def _cut_best(self, room: Fraction) -> Candidate | None:
         best = self._candidates[0]
-        block = best.block
-        if block is None:
-            return None
-        shortened = cut_to_fit(block.text, lambda text: self._weighed(replace(block, text=text)).tokens <= room)
+        block = self._alone(best).block
+        shortened = cut_to_fit(block.text, lambda text: self._shown(replace(block, text=text)).block.tokens <= room)
         if shortened is None:
             return None
-        best.block = self._weighed(replace(block, text=shortened, truncated=True))
+        best.alone = self._shown(replace(block, text=shortened, truncated=True))
         return best
 
     def _joined(self, chosen: Iterable[Candidate]) -> list[Group]:
@@ -198,16 +243,15 @@ class PassageSegment:
                 groups[-1].append(item)
             else:
                 groups.append([item])
-        return [self._merged(sorted(members, key=lambda item: item.number), members) for members in groups]
+        return [self._merged(members) for members in groups]
 
-    def _merged(self, by_value: list[Candidate], in_order: Sequence[Candidate]) -> Group:
-        best = by_value[0]
-        if best.block is None:
-            raise AssertionError("a chosen candidate was weighed")
+    def _merged(self, in_order: list[Candidate]) -> Group:
+        if len(in_order) == 1:
+            return Group(members=in_order, shown=self._alone(in_order[0]), parent_id=in_order[0].passage.parent_id)
+        members = sorted(in_order, key=lambda item: item.number)
+        best = self._alone(members[0])
         parent_ids = {item.passage.parent_id for item in in_order}
         parent_id = parent_ids.pop() if len(parent_ids) == 1 else ""
-        if len(in_order) == 1:
-            return Group(members=by_value, block=best.block, parent_id=parent_id)
         text = in_order[0].passage.text
         for item in in_order[1:]:
             text = joined(text, item.passage.text)
@@ -218,28 +262,30 @@ class PassageSegment:
             chunk_ids=tuple(item.passage.chunk_id for item in in_order),
             score=math.fsum(item.passage.score for item in in_order),
         )
-        return Group(members=by_value, block=self._weighed(block), parent_id=parent_id)
+        return Group(members=members, shown=self._shown(block), parent_id=parent_id)
 
     def _promoted(self, family: Sequence[Group], parent: ParentText) -> Group:
         members = sorted((item for group in family for item in group.members), key=lambda item: item.number)
         in_order = sorted(members, key=lambda item: item.passage.ordinal)
+        first = family[0].shown.block
         block = replace(
-            family[0].block,
+            first,
             citation_id=f"c{members[0].number}",
             kind="parent",
             text=clean(parent.text).strip(),
-            heading_path=parent.heading_path or family[0].block.heading_path,
+            heading_path=parent.heading_path or first.heading_path,
             chunk_ids=tuple(item.passage.chunk_id for item in in_order),
             score=math.fsum(item.passage.score for item in members),
         )
-        return Group(members=members, block=self._weighed(block), parent_id=family[0].parent_id)
+        return Group(members=members, shown=self._shown(block), parent_id=family[0].parent_id)
 
 
 def joined(first: str, second: str) -> str:
     """Join neighbouring chunks, once where the end of one is the beginning of the other."""
-    for size in range(min(len(first), len(second)), MIN_OVERLAP_CHARACTERS - 1, -1):
-        if first.endswith(second[:size]):
-            return first + second[size:]
+    if second[:MIN_OVERLAP_CHARACTERS] in first[-len(second) :]:
+        for size in range(min(len(first), len(second)), MIN_OVERLAP_CHARACTERS - 1, -1):
+            if first.endswith(second[:size]):
+                return first + second[size:]
     return f"{first.rstrip()}\n{second.lstrip()}"
 
 
@@ -249,6 +295,10 @@ def best_at_the_edges(ranked: Sequence[Any]) -> list[Any]:
     Models recall what stands in the middle of a long prompt worst (Liu et al., "Lost in the Middle", TACL 2024).
     """
     return [*ranked[0::2], *reversed(ranked[1::2])]
+
+
+def _by_value(group: Group) -> tuple[float, int]:
+    return -max(item.value for item in group.members), group.members[0].number
 
 
 def _source(passage: Passage) -> str:
@@ -264,32 +314,13 @@ def _reading_order(group: Group) -> tuple[int, int]:
     return (passage.turn.ordinal if passage.turn else 0), passage.ordinal
 
 
-def _block(item: Candidate) -> ContextBlock:
-    passage = item.passage
-    turn = passage.turn
-    return ContextBlock(
-        citation_id=f"c{item.number}",
-        kind="chunk",
-        text=clean(passage.text).strip(),
-        tokens=0,
-        chunk_ids=(passage.chunk_id,),
-        document_id=passage.document_id,
-        title=passage.title,
-        heading_path=passage.heading_path,
-        score=passage.score,
-        uri=passage.uri,
-        modified_at=(turn.at if turn and turn.at else passage.modified_at),
-        valid=_validity(passage.metadata),
-        speaker=turn.speaker if turn else "",
-        version=passage.version,
-    )
-
-
 def _validity(metadata: Mapping[str, Any]) -> str:
     """Return the validity window that a document's metadata states under `valid_from` and `valid_to`; empty if none can be read."""
+    if not metadata:
+        return ""
     moments: list[datetime | None] = []
     for name in ("valid_from", "valid_to"):
-        value = metadata.get(name) if metadata else None
+        value = metadata.get(name)
         try:
             moments.append(utc(value) if value else None)
         except (ValueError, TypeError):

@@ -193,7 +193,9 @@ def limits(budget: ContextBudget, *, fixed_tokens: int) -> Limits:
     minima = sum(share.minimum for share in shares.values())
     available = budget.window_tokens - budget.share("response").tokens(budget.window_tokens) - fixed_tokens
     if available < minima:
-        raise BudgetTooSmallError(budget_tokens=budget.window_tokens, needed_tokens=smallest_window(budget, input_tokens=fixed_tokens + minima))
+        raise BudgetTooSmallError(
+            budget_tokens=budget.window_tokens, needed_tokens=smallest_window(budget, input_tokens=fixed_tokens + minima)
+        )
     wanted = {name: share.tokens(budget.window_tokens) for name, share in shares.items()}
     above = sum(wanted.values()) - minima
     ratio = Fraction(1) if above <= available - minima else (available - minima) / above

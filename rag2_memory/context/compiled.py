@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rag2_memory.context.budget import ContextBudget
-from rag2_memory.context.sanitize import SURROGATE
+from rag2_memory.context.sanitize import CITATION_MARK, CITED_ID, SURROGATE
 from rag2_memory.types import Fact
 
 if TYPE_CHECKING:
@@ -20,12 +19,6 @@ Format = Literal["xml", "markdown", "json"]
 Role = Literal["user", "assistant", "tool"]
 Trust = Literal["instructions", "retrieved", "conversation"]
 """Who wrote a part: the application, somebody whose text was found, or the parties of the conversation."""
-
-MARKED_ID: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{0,8}\d{1,3}(?![A-Za-z0-9])")
-MARK: Final = re.compile(
-    rf"[\[［【]\s*(?:[A-Za-z]{{2,10}}:?\s+)?\^?{MARKED_ID.pattern}(?:[\s,;\-–]+\^?{MARKED_ID.pattern})*\s*[\]］】]"
-)
-"""What an answer may use to cite: `[c1]`, `[c1, f2]`, and what models write instead, such as `[1]`, `[doc3]` or `[source: c1]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +139,15 @@ class Context:
 
         return to_langchain(render_system(self), self.history, self.query)
 
+    def render(self, format: Format) -> str:
+        """Return the same content in another format; it may take more tokens than `text`, and so more than the budget."""
+        from rag2_memory.context.render import rendered
+
+        return self.text if format == self.format else rendered(self, format)
+
     def cite(self, answer: str) -> CitedSources:
         """Resolve the citation ids that an answer used; ids that were never given out are reported, not ignored."""
-        used = dict.fromkeys(name for mark in MARK.findall(answer) for name in MARKED_ID.findall(mark))
+        used = dict.fromkeys(name for mark in CITATION_MARK.findall(answer) for name in CITED_ID.findall(mark))
         known = dict.fromkeys(name.lower() for name in used if name.lower() in self.citations)
         return CitedSources(
             citations=tuple(self.citations[name] for name in known),

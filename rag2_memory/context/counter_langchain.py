@@ -19,7 +19,9 @@ class LangChainCounter(CountingBase):
         """
         super().__init__()
         if not callable(getattr(model, "get_num_tokens", None)):
-            raise InvalidRequestError(f"got {type(model).__name__} as a counting model; needed a LangChain model with get_num_tokens(text).")
+            raise InvalidRequestError(
+                f"got {type(model).__name__} as a counting model; needed a LangChain model with get_num_tokens(text)."
+            )
         self._model = model
         label = getattr(model, "model_name", None) or getattr(model, "model", None) or ""
         self._name = f"langchain:{type(model).__name__}" + (f":{label}" if isinstance(label, str) and label else "")

@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rag2_memory.context.tokens import DEFAULT_ENCODING, CountingBase
+from rag2_memory.context.tokens import DEFAULT_ENCODING, HASHED_FROM_CHARACTERS, CountingBase
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ VOCABULARIES: Final = {
 }
 """Address and SHA-256 as in tiktoken's `openai_public.py`; the address names the file in its cache."""
 
-LONG_WHITESPACE: Final = re.compile(r"\s{100000}")
+LONG_TEXT_CHARACTERS: Final = 100_000
+
+LONG_WHITESPACE: Final = re.compile(rf"\s{{{LONG_TEXT_CHARACTERS}}}")
 """tiktoken 0.14 panics on about a million whitespace characters in a row (its regex engine's stack); counted in such slices it does not."""
 
 LINE_ADDITIVE: Final = frozenset({"o200k_base", "o200k_harmony", "cl100k_base"})
@@ -101,8 +103,17 @@ class TiktokenCounter(CountingBase):
             ) from exc
 
     def _count(self, text: str) -> int:
+        if len(text) < HASHED_FROM_CHARACTERS or self._encoding not in LINE_ADDITIVE:
+            return self._encoded(text)
+        label, _, body = text.partition("\n")
+        if not label or not body or label[-1].isspace() or body[0].isspace() or body[0] == "/":
+            return self._encoded(text)
+        # A block's header changes from context to context and its body does not: apart, the body is found in the cache.
+        return self._encoded(f"{label}\n") + self._remembered(body, self._encoded)
+
+    def _encoded(self, text: str) -> int:
         encode = self._engine.encode_ordinary
-        if len(text) < 100_000 or LONG_WHITESPACE.search(text) is None:
+        if len(text) < LONG_TEXT_CHARACTERS or LONG_WHITESPACE.search(text) is None:
             return len(encode(text))
         return sum(len(encode(piece)) + 1 for piece in sliced_whitespace(text))
 
@@ -139,7 +150,8 @@ class OfflineCounter(TiktokenCounter):
 def _offline_engine() -> tiktoken.Encoding:
     import tiktoken
 
-    data, ranks, at = zlib.decompress(OFFLINE_RANKS.read_bytes()), {}, 0
+    data, at = zlib.decompress(OFFLINE_RANKS.read_bytes()), 0
+    ranks: dict[bytes, int] = {}
     while at < len(data):
         end = at + 1 + data[at]
         ranks[data[at + 1 : end]] = len(ranks)

@@ -11,10 +11,17 @@ WORD: Final = re.compile(r"\w+")
 MIN_SHARED: Final = 0.9
 """Jaccard similarity of the word sets from which texts count as near-same; the usual choice for near-duplicate detection."""
 
-FILLERS: Final = frozenset("a an the and that which this these is are was were be been also as it its".split())
+FILLERS: Final = frozenset(
+    ["a", "an", "the", "and", "that", "which", "this", "these", "is", "are", "was", "were", "be", "been", "also", "as", "it", "its"]
+)
 """Words whose presence or place changes no statement. Negations and prepositions are left out on purpose."""
 
-NEGATIONS: Final = frozenset("no not never none neither nor without cannot unless except but however".split())
+MIN_LENGTH_RATIO: Final = 0.75
+
+SHORT_TEXT_CHARACTERS: Final = 40
+"""Short texts may differ in punctuation and spacing by as much as their length."""
+
+NEGATIONS: Final = frozenset(["no", "not", "never", "none", "neither", "nor", "without", "cannot", "unless", "except", "but", "however"])
 
 UNSPACED_WORD_CHARACTERS: Final = 24
 """Mean word length beyond which a text is taken as written without spaces and compared by character 4-grams."""
@@ -41,15 +48,22 @@ class Fingerprint:
         return frozenset(self.words)
 
     def keys(self) -> tuple[str, str]:
-        """Return the longest word of either half: one edit leaves at least one of them as it was."""
+        """Return the longest word of either half with the word after it: one edit leaves at least one of the two as it was."""
         words = self.text.lower().split()
         middle = (len(words) + 1) // 2
         first, second = words[:middle], words[middle:]
         return "1" + _key(first), "2" + _key(second or first)
 
 
+def _similar_length(one: str, other: str) -> bool:
+    """Whether two texts can be near-same at all: a tenth of the words may differ, and words differ in length."""
+    return min(len(one), len(other)) >= MIN_LENGTH_RATIO * max(len(one), len(other)) - SHORT_TEXT_CHARACTERS
+
+
 def _key(words: list[str]) -> str:
-    return "".join(WORD.findall(max(words, key=len, default="")))[:16]
+    longest = max(words, key=len, default="")
+    at = words.index(longest) if words else 0
+    return "".join(WORD.findall(longest[:24] + "".join(words[at + 1 : at + 2])))[:32]
 
 
 def near_same(one: Fingerprint, other: Fingerprint) -> bool:
@@ -91,7 +105,7 @@ class Deduplicator:
         keys = fingerprint.keys()
         for key in keys:
             for other_id, other in self._buckets.get(key, ()):
-                if near_same(fingerprint, other):
+                if _similar_length(text, other.text) and near_same(fingerprint, other):
                     return other_id
         siblings = self._documents.setdefault(document_id, [])
         for other_id, other in siblings:

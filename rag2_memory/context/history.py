@@ -77,7 +77,10 @@ class History:
         summary, note = self._summarised(left, room - spent, summarizer)
         reason = "left the window and was summarised" if summary else "left the window"
         return FittedHistory(
-            messages=tuple(messages), summary=summary, dropped=(*self._refused, *(self._dropped(entry, reason) for entry in left)), note=note
+            messages=tuple(messages),
+            summary=summary,
+            dropped=(*self._refused, *(self._dropped(entry, reason) for entry in left)),
+            note=note,
         )
 
     def _paired(self, entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -27,9 +26,7 @@ class Packed(Generic[Item]):
     """Whether the first item fits alone; if not, at most one other was chosen."""
 
 
-def pack(
-    items: Iterator[Item], *, weight: Callable[[Item], int], value: Callable[[Item], float], limit: Fraction
-) -> Packed[Item]:
+def pack(items: Iterator[Item], *, weight: Callable[[Item], int], value: Callable[[Item], float], limit: int) -> Packed[Item]:
     """Choose items under a limit of tokens.
 
     Considered are the prefixes of `items`, each alone or with one of the next sixteen items; the one of highest value that fits is chosen.
@@ -68,7 +65,7 @@ def _best_filling(
     *,
     spent: int,
     value: Callable[[Item], float],
-    limit: Fraction,
+    limit: int,
 ) -> tuple[int, tuple[Item, int] | None]:
     """Return how much of the prefix to keep and which misfit to add: shorter prefixes make room for larger misfits."""
     best: tuple[float, int, tuple[Item, int] | None] = (0.0, len(prefix), None)

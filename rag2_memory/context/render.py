@@ -54,8 +54,9 @@ def day(moment: datetime | None) -> str:
     """Return a moment as an ISO date, with the time only where it is not midnight; empty for `None`."""
     if moment is None:
         return ""
-    text = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return text.removesuffix("Z").removesuffix("T00:00:00") if "T00:00:00" in text else text
+    if not (moment.hour or moment.minute or moment.second):
+        return moment.date().isoformat()
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def interval(start: datetime | None, end: datetime | None) -> str:
@@ -79,7 +80,8 @@ def statement(fact: Fact) -> Statement:
 
 def section(title: str, heading_path: Sequence[str]) -> str:
     """Return a heading path as one line, without a heading that repeats the title."""
-    return label(" > ".join(heading for heading in heading_path if heading != title))
+    headings = [heading for heading in heading_path if heading != title]
+    return label(" > ".join(headings)) if headings else ""
 
 
 def header(block: ContextBlock) -> Header:
@@ -147,10 +149,10 @@ class XmlRenderer(Renderer):
         return f"</{group}>\n"
 
     def fact(self, fact_id: str, stated: Statement) -> str:
-        return f"<fact{_attributes({'id': fact_id, 'valid': stated.valid, 'note': stated.note})}>{escape(stated.line)}</fact>\n"
+        return f"<fact{_attributes(('id', 'valid', 'note'), (fact_id, stated.valid, stated.note))}>{escape(stated.line)}</fact>\n"
 
     def block(self, block_id: str, labels: Header, text: str) -> str:
-        return f'<passage id="{block_id}"{_attributes(labels._asdict())}>\n{escape(text)}\n</passage>\n'
+        return f'<passage id="{block_id}"{_attributes(labels._fields, labels)}>\n{escape(text)}\n</passage>\n'
 
     def summary(self, text: str) -> str:
         return f"<summary>\n{escape(text)}\n</summary>\n"
@@ -159,8 +161,8 @@ class XmlRenderer(Renderer):
         return f'<message role="{role}">\n{escape(text)}\n</message>\n'
 
 
-def _attributes(values: Mapping[str, str]) -> str:
-    return "".join(f' {name}="{escape_attribute(value)}"' for name, value in values.items() if value)
+def _attributes(names: Iterable[str], values: Iterable[str]) -> str:
+    return "".join([f' {name}="{escape_attribute(value)}"' for name, value in zip(names, values, strict=True) if value])
 
 
 class MarkdownRenderer(Renderer):
@@ -184,7 +186,7 @@ class MarkdownRenderer(Renderer):
         return f"- [{fact_id}] {_barless(stated.line)}{extras}\n"
 
     def block(self, block_id: str, labels: Header, text: str) -> str:
-        extras = "".join(f" | {name}: {_barless(value)}" for name, value in labels._asdict().items() if value)
+        extras = "".join(f" | {name}: {_barless(value)}" for name, value in zip(labels._fields, labels, strict=True) if value)
         return f"### [{block_id}]{extras}\n{_quoted(text)}\n"
 
     def summary(self, text: str) -> str:
@@ -251,6 +253,11 @@ def fact_parts(renderer: Renderer, facts: Iterable[Fact]) -> list[str]:
     return [renderer.fact(f"f{number}", statement(fact)) for number, fact in enumerate(facts, start=1)]
 
 
+def block_parts(renderer: Renderer, blocks: Iterable[ContextBlock]) -> list[str]:
+    """Render blocks."""
+    return [renderer.block(block.citation_id, header(block), block.text) for block in blocks]
+
+
 def history_parts(renderer: Renderer, summary: str, messages: Iterable[HistoryMessage]) -> list[str]:
     """Render the summary, if there is one, and the messages."""
     told = [renderer.summary(clean(summary))] if summary else []
@@ -271,6 +278,19 @@ def context_parts(
     return [part for part in parts if part]
 
 
+def rendered(context: Context, format: Format) -> str:
+    """Render a context in any format."""
+    renderer = RENDERERS[format]
+    parts = context_parts(
+        renderer,
+        guidelines=context.guidelines,
+        facts=fact_parts(renderer, context.facts),
+        passages=block_parts(renderer, context.blocks),
+        history=history_parts(renderer, context.summary, context.history),
+    )
+    return "".join(parts)
+
+
 def render_system(context: Context) -> str:
     """Render what belongs into the system message: guidelines verbatim, then the context without the messages that are kept as messages."""
     renderer = RENDERERS[context.format]
@@ -279,7 +299,7 @@ def render_system(context: Context) -> str:
             renderer,
             guidelines="",
             facts=fact_parts(renderer, context.facts),
-            passages=[renderer.block(block.citation_id, header(block), block.text) for block in context.blocks],
+            passages=block_parts(renderer, context.blocks),
             history=history_parts(renderer, context.summary, ()),
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 MAX_LABEL_CHARACTERS: Final = 200
@@ -16,15 +17,30 @@ INVISIBLE: Final = re.compile(
     "\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # tag characters, which smuggle whole ASCII texts
 )
-NONCHARACTER: Final = re.compile("[\ufdd0-\ufdef" + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17)) + "]")
+NONCHARACTER: Final = re.compile(
+    "[\ufdd0-\ufdef" + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17)) + "]"
+)
 JOINER_IN_ASCII: Final = re.compile("(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])|^[\u200c\u200d]+|[\u200c\u200d]+$")
 """Joiners belong into emoji and into Persian or Indic words; beside ASCII they only hide something."""
+
+UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    "\ufdd0-\ufdef\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    f"|{NONCHARACTER.pattern}"
+)
+"""Anything that `visible` might change; most texts hold none of it."""
 
 LINE_BREAK: Final = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-CITATION_MARK: Final = re.compile(r"[\[［【](\s*[cfCF]\s*\d+[^\[\]［］【】\n]{0,80})[\]］】]")
-"""What could be read as one of our citation ids."""
+CITED_ID: Final = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z]{1,8}\d{1,5}|\d{1,3})(?![A-Za-z0-9])")
+CITATION_MARK: Final = re.compile(
+    rf"[\[［【](\s*(?:[A-Za-z]{{2,10}}:?\s+)?\^?{CITED_ID.pattern}(?:[\s,;\-–]+\^?{CITED_ID.pattern})*\s*)[\]］】]"
+)
+"""What a text may use to cite: `[c1]`, `[c1, f2]`, and what models write instead, such as `[1]`, `[doc3]` or `[source: c1]`."""
+
+OUR_ID: Final = re.compile(r"(?<![A-Za-z0-9])[cf]\d{1,5}(?![A-Za-z0-9])", re.IGNORECASE)
+"""An id that this package gives out: passages are numbered from c1, facts from f1."""
 
 CONTROL_TOKEN: Final = re.compile(r"<\|([^<>|\n]{1,60})\|>|<<(/?SYS)>>|\[(/?INST)\]|<((?:start|end)_of_turn)>", re.IGNORECASE)
 """Chat-template tokens, which a model server may read as the end of a turn."""
@@ -40,6 +56,8 @@ def visible(text: str) -> str:
         if len(encoded.translate(None, ASCII_CONTROLS)) != len(encoded):
             text = INVISIBLE.sub("", LINE_BREAK.sub("\n", text))
         return text
+    if UNSEEN.search(text) is None:
+        return text
     text = SURROGATE.sub("\ufffd", LINE_BREAK.sub("\n", text))
     return JOINER_IN_ASCII.sub("", NONCHARACTER.sub("", INVISIBLE.sub("", text)))
 
@@ -48,8 +66,12 @@ def clean(text: str) -> str:
     """Return a visible text that uses none of the context's own marks: `[c1]` becomes `(c1)`, `<|im_start|>` becomes `‹|im_start|›`. Idempotent."""
     text = visible(text)
     if "[" in text or "［" in text or "【" in text or "<" in text:
-        text = CITATION_MARK.sub(r"(\1)", CONTROL_TOKEN.sub(_defused, text))
+        text = CITATION_MARK.sub(_unmarked, CONTROL_TOKEN.sub(_defused, text))
     return text
+
+
+def _unmarked(match: re.Match[str]) -> str:
+    return f"({match[1]})" if OUR_ID.search(match[1]) else match[0]
 
 
 def _defused(match: re.Match[str]) -> str:
@@ -58,6 +80,7 @@ def _defused(match: re.Match[str]) -> str:
     return f"‹{match[2] or match[3] or match[4]}›"
 
 
+@lru_cache(maxsize=4096)
 def label(text: str) -> str:
     """Return a title, name or path as one clean line of bounded length."""
     line = " ".join(clean(text).split())

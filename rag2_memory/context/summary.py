@@ -72,9 +72,13 @@ def model_summary(model: Any, entries: Sequence[Entry], *, previous: str, words:
     try:
         answer = model.invoke(PROMPT.format(words=words, previous=previous or "(none)", transcript=transcript))
     except Exception as exc:  # whatever a provider's client raises
-        raise BackendUnavailableError(f"{type(model).__name__} failed to summarise the conversation ({type(exc).__name__}: {exc}).") from exc
+        raise BackendUnavailableError(
+            f"{type(model).__name__} failed to summarise the conversation ({type(exc).__name__}: {exc})."
+        ) from exc
     content = getattr(answer, "content", answer)
-    text = content if isinstance(content, str) else "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in content)
+    text = (
+        content if isinstance(content, str) else "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in content)
+    )
     shortened = cut_to_fit(text.strip(), fits, minimum=1) if text.strip() else None
     if shortened is None:
         raise BackendUnavailableError(f"{type(model).__name__} gave no summary that fits.")
@@ -99,10 +103,10 @@ def _told(start: str, lines: Sequence[tuple[str, str]]) -> str:
 def _centrality(bags: Sequence[Counter[str]]) -> list[float]:
     frequency = Counter(word for bag in bags for word in bag)
     rarity = {word: math.log((1 + len(bags)) / (1 + count)) + 1.0 for word, count in frequency.items()}
-    centroid: Counter[str] = Counter()
+    centroid: dict[str, float] = {}
     for bag in bags:
         for word, count in bag.items():
-            centroid[word] += count * rarity[word]  # type: ignore[assignment]
+            centroid[word] = centroid.get(word, 0.0) + count * rarity[word]
     length = math.sqrt(sum(value * value for value in centroid.values())) or 1.0
     scores = []
     for bag in bags:

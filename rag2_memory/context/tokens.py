@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -22,7 +21,10 @@ CACHED_COUNTS = 16_384
 """Counts kept per counter: the chunks of some hundred contexts, at about 150 bytes each."""
 
 HASHED_FROM_CHARACTERS = 256
-"""Longer texts are remembered by their hash, so that the cache never keeps documents alive."""
+"""Longer texts are remembered by length and hash, so that the cache never keeps documents alive."""
+
+
+TextKey = str | tuple[int, int]
 
 
 class CountCache:
@@ -30,17 +32,15 @@ class CountCache:
 
     def __init__(self, *, entries: int = CACHED_COUNTS) -> None:
         self._entries = entries
-        self._counts: OrderedDict[str | bytes, int] = OrderedDict()
+        self._counts: OrderedDict[TextKey, int] = OrderedDict()
         self._lock = Lock()
 
     @staticmethod
-    def key(text: str) -> str | bytes:
-        """Return what stands for a text: itself while short, else its 128-bit BLAKE2b."""
-        if len(text) < HASHED_FROM_CHARACTERS:
-            return text
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    def key(text: str) -> TextKey:
+        """Return what stands for a text: itself while short, else its length and 64-bit hash, which is keyed by a secret of the process."""
+        return text if len(text) < HASHED_FROM_CHARACTERS else (len(text), hash(text))
 
-    def get(self, key: str | bytes) -> int | None:
+    def get(self, key: TextKey) -> int | None:
         """Return a remembered count and mark it used."""
         with self._lock:
             found = self._counts.get(key)
@@ -48,7 +48,7 @@ class CountCache:
                 self._counts.move_to_end(key)
             return found
 
-    def put(self, key: str | bytes, count: int) -> None:
+    def put(self, key: TextKey, count: int) -> None:
         """Remember a count, forgetting the least recently used beyond the bound."""
         with self._lock:
             self._counts[key] = count
@@ -71,24 +71,15 @@ class CountingBase(ABC):
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, at least 0."""
-        if not text:
-            return 0
+        return self._remembered(text, self._count) if text else 0
+
+    def _remembered(self, text: str, count: Callable[[str], int]) -> int:
         key = self._cache.key(text)
         found = self._cache.get(key)
         if found is None:
-            found = self._count(text)
+            found = count(text)
             self._cache.put(key, found)
         return found
-
-
-def count_joined(counter: TokenCounter, parts: Sequence[str]) -> int:
-    """Count `"".join(parts)`.
-
-    A counter that knows its counts to add up at line starts (`count_lines`) is asked for the sum of the parts, most of which
-    it has just counted; any other counts the whole at once.
-    """
-    count_lines = getattr(counter, "count_lines", None)
-    return int(count_lines(parts)) if count_lines is not None else counter.count("".join(parts))
 
 
 def default_token_counter() -> TokenCounter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rag2_memory.context.tokens import count_joined
 from rag2_memory.protocols import TokenCounter
 
 
@@ -13,7 +12,8 @@ class Scale:
 
     def __init__(self, counter: TokenCounter) -> None:
         self.counter = counter
-        self._margin = 0 if hasattr(counter, "count_lines") else 1
+        self._adds_up = hasattr(counter, "count_lines")
+        self._weights: dict[str, int] = {}
 
     def weigh(self, part: str) -> int:
         """Return what a part adds to a context, at most.
@@ -21,8 +21,13 @@ class Scale:
         Counts of parts add up exactly for the counters that say so (`count_lines`). For any other one token is added, which covers counters
         that round down and encodings that split differently at a border.
         """
-        return self.counter.count(part) + self._margin if part else 0
+        if not part:
+            return 0
+        weight = self._weights.get(part)
+        if weight is None:
+            weight = self._weights[part] = self.counter.count(part) + (0 if self._adds_up else 1)
+        return weight
 
     def whole(self, parts: Sequence[str]) -> int:
-        """Count the rendered whole."""
-        return count_joined(self.counter, parts)
+        """Count the rendered whole: at once, or as the sum of its parts where counts add up."""
+        return sum(map(self.weigh, parts)) if self._adds_up else self.counter.count("".join(parts))
