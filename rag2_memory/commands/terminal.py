@@ -1,0 +1,148 @@
+"""How the commands speak: answers on stdout, progress and errors on stderr, JSON alone on stdout where it was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rag2_memory.errors import InvalidRequestError, Rag2MemoryError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PIPED_WIDTH = 160
+"""Columns where stdout is no terminal: room for document ids, which a reader of a file or pipe wants whole."""
+
+
+class ExitCode(IntEnum):
+    """What `rag2` returns to the shell."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    BACKEND = 3
+    CHECK_FAILED = 4
+    BUG = 70
+    INTERRUPTED = 130
+
+
+EXIT_CODES_HELP = (
+    "Exit codes: 0 done · 1 the request cannot be met as made · 2 wrong usage · 3 an engine failed or the memory is in use · "
+    "4 a check failed (verify, repair, eval --fail-below) · 70 a defect in rag2 · 130 interrupted."
+)
+
+
+def console(*, errors: bool = False) -> Console:
+    """Return a console on today's stdout or stderr; colours, widths and NO_COLOR are rich's business."""
+    from rich.console import Console
+
+    stream: TextIO = sys.stderr if errors else sys.stdout
+    piped = not stream.isatty()
+    return Console(file=stream, highlight=False, emoji=False, markup=False, width=PIPED_WIDTH if piped else None)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Print one paragraph for people on stdout; nothing in it is read as markup."""
+    console().print(text, style=style or None, soft_wrap=True)
+
+
+def note(text: str, *, style: str = "dim") -> None:
+    """Print a remark on stderr, where it disturbs no pipe."""
+    console(errors=True).print(text, style=style, soft_wrap=True)
+
+
+def fail(text: str) -> None:
+    """Print an error as one line on stderr."""
+    line = " ".join(str(text).split())
+    console(errors=True).print(f"error: {line}", style="bold red", soft_wrap=True)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    sys.stdout.write(json.dumps(to_json(value), ensure_ascii=encoding != "utf8", indent=2) + "\n")
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as plain JSON values: dataclasses as objects, moments as ISO text, sets as sorted lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: to_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((to_json(item) for item in value), key=str)
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Iterable):
+        return [to_json(item) for item in value]
+    return str(value)
+
+
+def table(*columns: str, title: str = "", right: Collection[str] = (), whole: Collection[str] = ()) -> Table:
+    """Return an empty table in the house's look.
+
+    Args:
+        columns: Headings.
+        title: Above the table.
+        right: Columns of numbers, aligned to the right.
+        whole: Columns that are never cut, such as ids; they fold instead.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold" if column in whole else "ellipsis",
+            no_wrap=column in right,
+        )
+    return made
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that a user asked for.
+
+    Raises:
+        InvalidRequestError: If it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise InvalidRequestError(
+            f"cannot write {str(path)!r}: {exc.strerror or exc}. Choose a folder that exists and may be written."
+        ) from exc
+
+
+def exit_code_of(error: Rag2MemoryError) -> ExitCode:
+    """Return 1 where the request was at fault and 3 where an engine or the environment was."""
+    return ExitCode.REFUSED if isinstance(error, InvalidRequestError) else ExitCode.BACKEND
+
+
+def when(moment: datetime | None) -> str:
+    """Return a moment as people write it: the date, with the time only where it is not midnight."""
+    if moment is None:
+        return ""
+    return f"{moment:%Y-%m-%d}" if (moment.hour, moment.minute, moment.second) == (0, 0, 0) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def span(start: datetime | None, end: datetime | None) -> str:
+    """Return a validity window as people read it; empty where nothing is known."""
+    if start is None and end is None:
+        return ""
+    return f"{when(start) or '…'} – {when(end) or '…'}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it needs one."""
+    return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
