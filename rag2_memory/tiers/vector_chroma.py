@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import re
 import shutil
 import threading
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, Rag2MemoryError
 from rag2_memory.tiers.base import VectorSpace, VectorTier
+from rag2_memory.tiers.vector_copies import SCORE_DECIMALS, Copies, CopySketch, VectorCache, best_hits, scored_exactly
 from rag2_memory.types import Hit
 
 EF_SEARCH = 300
@@ -46,13 +45,14 @@ MAX_RESULTS = 20_000
 TIE_MARGIN = 16
 """Extra hits fetched to see whether the k-th shares its score with later ones."""
 
-SCORE_DECIMALS = 6
-"""Cosines of equal vectors agree in this many decimals of their 32-bit sums."""
-
 VECTOR_CACHE_BYTES = 64 * 1024 * 1024
 """Vectors kept in memory for `among`: Chroma takes 35 µs to hand one out, and small scopes ask for the same ones again."""
 
+MAX_ABSENT = 10_000
+"""Names known to have no collection, so that searching them costs nothing; bounded, for callers may ask for any namespace."""
+
 _PREFIX = "rag2-"
+_COPIES = "-copies"
 _MARKER = "writing"
 
 _DAMAGE = re.compile(r"not a database|malformed|hnsw|pickle|corrupt", re.IGNORECASE)
@@ -103,8 +103,8 @@ class _InMemoryClient:
 class ChromaVectorTier(VectorTier):
     """One cosine HNSW collection per namespace and space, made on first use.
 
-    `search` is approximate (see EF_SEARCH), its scores are exact; with `among` it is exact. Where HNSW returns fewer hits than there are, as
-    it can among thousands of identical vectors, every vector is compared instead.
+    `search` is approximate (see EF_SEARCH), its scores are exact; with `among` it is exact. Identical vectors beyond MAX_COPIES in one session
+    go to a second collection that is compared one by one. Where HNSW returns fewer hits than there are, every vector is compared instead.
 
     Chroma saves an HNSW graph by writing over it. A process killed in that moment (60 ms per SYNC_THRESHOLD writes at 50,000 vectors) leaves
     files that can crash the next one, so a folder in that state is not opened.
@@ -130,9 +130,12 @@ class ChromaVectorTier(VectorTier):
         self._given: _Client | None = client
         self._client: Any = None
         self._collections: dict[str, ChromaCollection] = {}
+        self._absent: set[str] = set()
         self._write_lock = threading.RLock()
         self._lock = threading.RLock()  # guards client and collections; taken after _write_lock, never held while Chroma works
-        self._cache = _VectorCache(VECTOR_CACHE_BYTES // (4 * dimensions))
+        self._cache = VectorCache(VECTOR_CACHE_BYTES // (4 * dimensions))
+        self._sketch = CopySketch()
+        self._copies: dict[str, Copies] = {}
         if self._path is not None and self._path.exists():
             self._opened()  # what cannot be read shows here
 
@@ -147,22 +150,23 @@ class ChromaVectorTier(VectorTier):
             raise InvalidRequestError("got vectors that hold NaN or infinity; needed finite numbers. Check the embedder.")
         latest = dict(zip(ids, rows, strict=True))
         name = _collection_name(namespace, space)
-        keys = list(latest)
         with self._saving(), _translated():
-            collection = cast(ChromaCollection, self._collection(name, create=True))
-            for batch in _batches(keys, WRITE_BATCH):
-                collection.upsert(ids=batch, embeddings=np.stack([latest[key] for key in batch]))
-        self._cache.forget(name, keys)
+            surplus = self._sketch.are_surplus(name, np.stack(list(latest.values())))
+            copies = {key: latest[key] for key, is_copy in zip(latest, surplus, strict=True) if is_copy}
+            others = {key: row for key, row in latest.items() if key not in copies}
+            self._collection(name, create=True)  # first, so that nobody sees copies without it
+            self._write_copies(name, copies, gone=list(others))
+            self._write(name, others, gone=list(copies))
+        self._cache.forget(name, list(latest))
 
     def delete(self, ids: Sequence[str], *, namespace: str, space: VectorSpace = "chunks") -> None:
         """See `VectorTier.delete`."""
         name = _collection_name(namespace, space)
         keys = list(dict.fromkeys(ids))
         with self._saving(), _translated():
-            collection = self._collection(name)
-            if collection is not None:
-                for batch in _batches(keys, WRITE_BATCH):
-                    collection.delete(ids=batch)
+            if self._collection(name) is not None:
+                self._write_copies(name, {}, gone=keys)
+                self._write(name, {}, gone=keys)
         self._cache.forget(name, keys)
 
     def search(
@@ -180,32 +184,39 @@ class ChromaVectorTier(VectorTier):
             if collection is None:
                 return []
             if among is not None:
-                return _best(_scored(query, self._fetched(name, collection, list(dict.fromkeys(among)))), k)
-            return _nearest(query, collection, k)
+                return scored_exactly(query, self._fetched(name, collection, list(dict.fromkeys(among))), k)
+            hits = [*_nearest(query, collection, k), *self._copies_of(name).nearest(query, k)]
+            return best_hits(((hit.id, hit.score) for hit in hits), k)
 
     def ids(self, *, namespace: str, space: VectorSpace = "chunks") -> Iterator[str]:
         """See `VectorTier.ids`."""
+        name = _collection_name(namespace, space)
         with _translated():
-            collection = self._collection(_collection_name(namespace, space))
-        offset = 0
-        while collection is not None:
+            collection = self._collection(name)
+            if collection is None:
+                return
+            yield from self._copies_of(name).ids()
+        offset, page = 0, [""]
+        while page:
             with _translated():
                 page = collection.get(include=[], limit=READ_BATCH, offset=offset)["ids"]
             yield from page
             offset += len(page)
-            if len(page) < READ_BATCH:
-                return
 
     def vectors(self, ids: Sequence[str], *, namespace: str, space: VectorSpace = "chunks") -> Mapping[str, NDArray[np.float32]]:
         """See `VectorTier.vectors`."""
+        name = _collection_name(namespace, space)
         with _translated():
-            collection = self._collection(_collection_name(namespace, space))
-            return {} if collection is None else _stored(collection, list(dict.fromkeys(ids)))
+            collection = self._collection(name)
+            if collection is None:
+                return {}
+            return {**self._copies_of(name).held(ids), **_stored(collection, list(dict.fromkeys(ids)))}
 
     def clear(self) -> None:
         """See `VectorTier.clear`."""
         with self._write_lock:
             self._cache.clear()
+            self._sketch = CopySketch()
             if self._given is not None:
                 with _translated():
                     for name in [collection.name for collection in self._given.list_collections()]:
@@ -224,6 +235,8 @@ class ChromaVectorTier(VectorTier):
         """See `VectorTier.close`."""
         with self._write_lock, self._lock:
             self._collections.clear()
+            self._absent.clear()
+            self._copies.clear()
             client, self._client = self._client, None
             if client is not None and self._given is None:
                 client.close()
@@ -258,10 +271,9 @@ class ChromaVectorTier(VectorTier):
         """Return a collection, or `None` where there is none and none is to be made."""
         with self._lock:
             collection = self._collections.get(name)
-        if collection is not None:
+            absent = name in self._absent or (self._client is None and self._path is not None and not self._path.exists())
+        if collection is not None or (absent and not create):
             return collection
-        if not create and self._path is not None and self._client is None and not self._path.exists():
-            return None
         with self._saving():  # the first read of a collection replays what its graph lacks, and may save it
             client = self._opened()
             try:
@@ -271,57 +283,53 @@ class ChromaVectorTier(VectorTier):
                 else:
                     collection = client.get_collection(name, embedding_function=None)
             except NotFoundError:
+                if self._given is None and len(self._absent) < MAX_ABSENT:  # nobody else makes collections here
+                    self._absent.add(name)
                 return None
             collection.get(limit=1, include=[])
+            with self._lock:
+                self._absent.discard(name)
+                return self._collections.setdefault(name, collection)
+
+    def _write(self, name: str, vectors: Mapping[str, NDArray[np.float32]], *, gone: list[str]) -> None:
+        """Delete from a collection what is gone, then store."""
+        collection = self._collection(name, create=bool(vectors))
+        if collection is None:
+            return
+        for batch in _batches(gone, WRITE_BATCH):
+            collection.delete(ids=batch)
+        for batch in _batches(list(vectors), WRITE_BATCH):
+            collection.upsert(ids=batch, embeddings=np.stack([vectors[key] for key in batch]))
+
+    def _write_copies(self, name: str, vectors: Mapping[str, NDArray[np.float32]], *, gone: list[str]) -> None:
+        copies = self._copies_of(name)
+        gone = list(copies.held(gone))
+        if vectors or gone:
+            self._write(name + _COPIES, vectors, gone=gone)
+            copies.drop(gone)
+            copies.put(vectors)
+
+    def _copies_of(self, name: str) -> Copies:
+        """Return the surplus copies of a collection, read once."""
         with self._lock:
-            return self._collections.setdefault(name, collection)
+            if name in self._copies:
+                return self._copies[name]
+        with self._write_lock:
+            collection = self._collection(name + _COPIES)
+            copies = Copies()
+            for page in _pages(collection) if collection is not None else ():
+                copies.put(page)
+            with self._lock:
+                return self._copies.setdefault(name, copies)
 
     def _fetched(self, name: str, collection: ChromaCollection, ids: list[str]) -> dict[str, NDArray[np.float32]]:
         """Return stored vectors by way of the cache."""
         found, missing, generation = self._cache.take(name, ids)
         if missing:
-            fetched = _stored(collection, missing)
+            fetched = {**self._copies_of(name).held(missing), **_stored(collection, missing)}
             self._cache.put(name, fetched, generation)
             found.update(fetched)
         return found
-
-
-class _VectorCache:
-    """The vectors last asked for, by collection and id. A write makes what was read before it unfit to be kept."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._vectors: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
-        self._generation = 0
-        self._lock = threading.Lock()
-
-    def take(self, name: str, ids: Sequence[str]) -> tuple[dict[str, NDArray[np.float32]], list[str], int]:
-        """Return what is known, what is not, and the generation to hand to `put`."""
-        with self._lock:
-            found = {key: vector for key in ids if (vector := self._vectors.get((name, key))) is not None}
-            for key in found:
-                self._vectors.move_to_end((name, key))
-            return found, [key for key in ids if key not in found], self._generation
-
-    def put(self, name: str, vectors: Mapping[str, NDArray[np.float32]], generation: int) -> None:
-        with self._lock:
-            if generation != self._generation:
-                return
-            for key, vector in vectors.items():
-                self._vectors[name, key] = vector
-            while len(self._vectors) > self._size:
-                self._vectors.popitem(last=False)
-
-    def forget(self, name: str, ids: Sequence[str]) -> None:
-        with self._lock:
-            self._generation += 1
-            for key in ids:
-                self._vectors.pop((name, key), None)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._generation += 1
-            self._vectors.clear()
 
 
 def _collection_name(namespace: str, space: VectorSpace) -> str:
@@ -342,16 +350,16 @@ def _configuration(ef_search: int) -> CreateCollectionConfiguration:
 
 
 def _check_intact(path: Path) -> None:
-    """Refuse a folder whose writer was killed while it saved a graph: the graph's files are then newer than the metadata written last."""
+    """Refuse a folder whose writer was killed while it saved a graph: the graph's files are then newer than the metadata written last.
+
+    Before its first metadata Chroma does not read the graph's files at all.
+    """
     if not (path / _MARKER).exists():
         return
     for metadata in path.glob("*/index_metadata.pickle"):
         saved = metadata.stat().st_mtime_ns
         if any(file.stat().st_mtime_ns > saved for file in metadata.parent.glob("*.bin")):
             raise CorruptIndexError(tier="vector", problem="its writer was stopped while it saved the HNSW graph")
-    for folder in path.glob("*/header.bin"):
-        if not (folder.parent / "index_metadata.pickle").exists():
-            raise CorruptIndexError(tier="vector", problem="its writer was stopped while it first saved the HNSW graph")
     (path / _MARKER).unlink()
 
 
@@ -364,7 +372,7 @@ def _nearest(query: NDArray[np.float32], collection: ChromaCollection, k: int) -
         if len(ids) < limit and len(ids) < collection.count():
             break
         if len(ids) < limit or round(distances[-1], SCORE_DECIMALS) > round(distances[k - 1], SCORE_DECIMALS):
-            return _best(((key, 1.0 - distance) for key, distance in zip(ids, distances, strict=True)), k)
+            return best_hits(((key, 1.0 - distance) for key, distance in zip(ids, distances, strict=True)), k)
         limit *= 4
     return _compared(query, collection, k)
 
@@ -372,14 +380,20 @@ def _nearest(query: NDArray[np.float32], collection: ChromaCollection, k: int) -
 def _compared(query: NDArray[np.float32], collection: ChromaCollection, k: int) -> list[Hit]:
     """Return the exact k nearest by comparing every vector, a page at a time."""
     best: list[Hit] = []
+    for page in _pages(collection):
+        best = best_hits(((hit.id, hit.score) for hit in [*best, *scored_exactly(query, page, k)]), k)
+    return best
+
+
+def _pages(collection: ChromaCollection) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield the ids of a collection with their vectors, a page at a time."""
     offset = 0
     while True:
         page = collection.get(include=["embeddings"], limit=READ_BATCH, offset=offset)
-        scored = _scored(query, dict(zip(page["ids"], np.asarray(page["embeddings"], dtype=np.float32), strict=True)))
-        best = _best([*((hit.id, hit.score) for hit in best), *scored], k)
-        offset += READ_BATCH
-        if len(page["ids"]) < READ_BATCH:
-            return best
+        if not page["ids"]:
+            return
+        yield dict(zip(page["ids"], np.asarray(page["embeddings"], dtype=np.float32), strict=True))
+        offset += len(page["ids"])
 
 
 def _stored(collection: ChromaCollection, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -388,20 +402,6 @@ def _stored(collection: ChromaCollection, ids: Sequence[str]) -> dict[str, NDArr
         result = collection.get(ids=batch, include=["embeddings"])
         vectors.update(zip(result["ids"], np.asarray(result["embeddings"], dtype=np.float32), strict=True))
     return vectors
-
-
-def _scored(query: NDArray[np.float32], vectors: Mapping[str, NDArray[np.float32]]) -> list[tuple[str, float]]:
-    """Return the cosine of the query with each vector."""
-    if not vectors:
-        return []
-    rows = np.stack(list(vectors.values()))
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
-    return list(zip(vectors, (rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)).tolist(), strict=True))
-
-
-def _best(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
-    hits = (Hit(key, round(min(1.0, max(-1.0, score)), SCORE_DECIMALS)) for key, score in scored)
-    return heapq.nsmallest(k, hits, key=lambda hit: (-hit.score, hit.id))
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[list[str]]:

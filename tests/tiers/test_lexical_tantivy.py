@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rag2_memory.testing.lexical import LexicalTierContract, Reopen, document, found
+from rag2_memory.testing.lexical import LexicalTierContract, Reopen
 from rag2_memory.tiers.lexical_tantivy import TantivyLexicalTier
 
 
