@@ -137,10 +137,19 @@ class _GraphSegment:
     """The facts of one context."""
 
     def __init__(self, facts: Sequence[Fact], job: _Job) -> None:
-        self._facts = [replace(fact, properties=canonical(fact.properties)) if fact.properties else fact for fact in facts]
+        self._repeated: list[Dropped] = []
+        self._facts = [replace(fact, properties=canonical(fact.properties)) if fact.properties else fact for fact in self._distinct(facts)]
         self._weights = [job.scale.weigh(part) for part in fact_parts(job.renderer, self._facts)]
         self._frame = job.scale.weigh(job.renderer.opening("facts", "retrieved")) + job.scale.weigh(job.renderer.closing("facts"))
         self.chosen: list[int] = []
+
+    def _distinct(self, facts: Sequence[Fact]) -> list[Fact]:
+        first: dict[tuple[Any, ...], Fact] = {}
+        for fact in facts:
+            said = (*(name.casefold() for name in statement(fact)), fact.retracted_at)
+            if first.setdefault(said, fact) is not fact:
+                self._repeated.append(Dropped(kind="fact", id=fact.edge_id, title=str(fact), reason="the same fact twice"))
+        return list(first.values())
 
     @property
     def need_tokens(self) -> int:
@@ -176,7 +185,7 @@ class _GraphSegment:
     def dropped(self) -> list[Dropped]:
         """Return the facts that were not chosen."""
         kept = set(self.chosen)
-        return [
+        return self._repeated + [
             Dropped(kind="fact", id=fact.edge_id, title=str(fact), reason="no room left for facts", tokens=self._weights[at])
             for at, fact in enumerate(self._facts)
             if at not in kept

@@ -148,10 +148,9 @@ class PassageSegment:
                 self.dropped[at] = replace(dropped, reason=f"already inside {citation_id}, its parent chunk")
 
     def give_up(self, excess: int) -> bool:
-        """Remove the least valuable blocks until at least `excess` tokens are gone; whether anything was removed."""
-        if not self.groups:
-            return False
-        for group in sorted(self.groups, key=lambda group: -min(member.number for member in group.members)):
+        """Remove the least valuable blocks, about `excess` tokens but at most half of them; whether anything was removed."""
+        last_first = sorted(self.groups, key=lambda group: -min(member.number for member in group.members))
+        for group in last_first[: (len(last_first) + 1) // 2]:
             if excess <= 0:
                 break
             excess -= group.shown.block.tokens
@@ -159,7 +158,7 @@ class PassageSegment:
             for at, item in enumerate(self._candidates):
                 if item in group.members:
                     self.dropped[at] = _dropped(item.passage, "no room left: the rendered whole was over budget")
-        return True
+        return bool(last_first)
 
     def arranged(self) -> list[Group]:
         """Return what is shown, grouped by document, the best documents at the edges, each document in reading order."""

@@ -130,8 +130,8 @@ class History:
         return messages
 
     def _summarised(self, left: Sequence[Entry], room: Fraction, summarizer: Any) -> tuple[str, str]:
-        def fits(text: str) -> bool:
-            return self._summary_tokens(clean(text)) <= room
+        def count(text: str) -> int:
+            return self._summary_tokens(clean(text))
 
         if room < MIN_SUMMARY_TOKENS or not (left or self._previous):
             return "", ""
@@ -139,10 +139,12 @@ class History:
         if summarizer is not None and left:
             try:
                 words = int(room * Fraction(WORDS_PER_TOKEN))
-                return clean(model_summary(summarizer, left, previous=self._previous, words=words, fits=fits)), "model"
+                return clean(
+                    model_summary(summarizer, left, previous=self._previous, words=words, fits=lambda text: count(text) <= room)
+                ), "model"
             except BackendUnavailableError as exc:
                 note = f"extractive: {exc}"
-        summary = clean(extractive_summary(left, previous=self._previous, fits=fits))
+        summary = clean(extractive_summary(left, previous=self._previous, count=count, room=int(room)))
         return summary, note if summary else ""
 
     def _kept(self, entry: Entry) -> HistoryMessage:
