@@ -29,9 +29,7 @@ class UnreadableFileError(ValueError):
     """A file that holds no text we can take; the message is the reason that the report shows."""
 
 
-def read_document(
-    path: Path, *, document_id: str, acl: frozenset[str], max_file_bytes: int
-) -> Document | SkippedSource:
+def read_document(path: Path, *, document_id: str, acl: frozenset[str], max_file_bytes: int) -> Document | SkippedSource:
     """Read one file. Nothing that is wrong with it raises: the result says why it was skipped.
 
     Args:
@@ -73,10 +71,7 @@ def _read(path: Path, *, document_id: str, acl: frozenset[str], max_file_bytes: 
     return Document(
         id=document_id,
         text=text,
-        title=front.title
-        or title
-        or (first_heading(text) if is_markdown(media_type) else "")
-        or readable_name(path.stem),
+        title=front.title or title or (first_heading(text) if is_markdown(media_type) else "") or readable_name(path.stem),
         uri=path.resolve().as_uri(),
         acl=front.acl or acl,
         modified_at=front.modified_at or datetime.fromtimestamp(status.st_mtime, tz=UTC),
@@ -96,9 +91,7 @@ def _convert(path: Path, *, max_file_bytes: int) -> tuple[str, str]:
         return office_to_text(path, max_file_bytes=max_file_bytes)
     except (MissingExtraError, OSError):
         raise
-    except (
-        Exception
-    ) as exc:  # readers raise whatever a damaged file makes them meet, and one file must not stop a folder
+    except Exception as exc:  # readers raise whatever a damaged file makes them meet, and one file must not stop a folder
         raise UnreadableFileError(f"cannot be read as {path.suffix.lower()}: {type(exc).__name__}: {exc}") from exc
 
 
@@ -124,9 +117,7 @@ def decode(data: bytes, *, html: bool = False) -> str:
         try:
             text = data.decode(declared)
         except (UnicodeDecodeError, LookupError) as second:
-            raise UnreadableFileError(
-                f"neither UTF-8 nor {declared}, the encoding it declares; save it as UTF-8"
-            ) from second
+            raise UnreadableFileError(f"neither UTF-8 nor {declared}, the encoding it declares; save it as UTF-8") from second
     if "\0" in text:
         raise UnreadableFileError("binary: it holds NUL characters")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-BOILERPLATE = (
-    "script, style, noscript, template, nav, footer, aside, iframe, svg, form, button, "
-    "[hidden], [role=navigation], a.headerlink"
-)
+BOILERPLATE = "script, style, noscript, template, nav, footer, aside, iframe, svg, form, button, [hidden], [role=navigation], a.headerlink"
 """CSS selector of what a reader of the page would not call its text."""
 
 
@@ -42,9 +39,7 @@ def html_to_markdown(html: str) -> tuple[str, str]:
     )
     try:
         text = converter.convert_soup(body)
-    except (
-        RecursionError
-    ):  # markdownify follows nesting by recursion; hundreds of levels are no structure worth keeping
+    except RecursionError:  # markdownify follows nesting by recursion; hundreds of levels are no structure worth keeping
         text = body.get_text("\n")
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip() + "\n", title
 

@@ -24,9 +24,7 @@ PART_KEYS = ("page", "row", "seq_num", "start_index", "chunk", "chunk_index", "p
 """Metadata keys by which LangChain loaders and splitters tell the documents of one source apart."""
 
 
-def load(
-    source: Any, *, acl: Iterable[str] = (), max_file_bytes: int, root: str | Path | None = None
-) -> Iterator[Loaded]:
+def load(source: Any, *, acl: Iterable[str] = (), max_file_bytes: int, root: str | Path | None = None) -> Iterator[Loaded]:
     """Yield the documents of a source one by one, and what was left out with the reason. Nothing is collected.
 
     A folder is walked in the order of its names; hidden files and folders are passed over. A document keeps the ACL
@@ -70,8 +68,7 @@ class _Loader:
             raise SourceError(
                 source=f"{type(source).__name__} object",
                 problem="it is neither a path nor a document",
-                remedy="Pass a file or folder path, a rag2_memory Document, a LangChain document or loader, "
-                "or an iterable of those.",
+                remedy="Pass a file or folder path, a rag2_memory Document, a LangChain document or loader, or an iterable of those.",
             )
 
     def stream(self, source: Any) -> Iterator[Loaded]:
@@ -104,9 +101,7 @@ class _Loader:
             return SkippedSource(source=ascii(str(path)), reason=f"its name is {problem}")
         place = _digest(str(path))
         if self.files.setdefault(_digest(document_id), place) != place:
-            return SkippedSource(
-                source=str(path), reason=f"another file of this call already has the id {document_id!r}; pass root="
-            )
+            return SkippedSource(source=str(path), reason=f"another file of this call already has the id {document_id!r}; pass root=")
         return read_document(path, document_id=document_id, acl=self.acl, max_file_bytes=self.max_file_bytes)
 
     def folder(self, folder: Path, *, root: Path, above: tuple[Path, ...]) -> Iterator[Loaded]:
@@ -139,9 +134,7 @@ class _Loader:
         if problem := _problem_of_text(text):
             return SkippedSource(source=document_id, reason=problem)
         try:
-            front = read_metadata(
-                {str(key): value if str(key).lower() == "acl" else json_safe(value) for key, value in raw.items()}
-            )
+            front = read_metadata({str(key): value if str(key).lower() == "acl" else json_safe(value) for key, value in raw.items()})
         except MalformedAclError as exc:
             return SkippedSource(source=document_id, reason=f"skipped rather than shown to everyone: {exc}")
         except (ValueError, RecursionError) as exc:
@@ -164,9 +157,7 @@ class _Loader:
         if own := getattr(source, "id", None) or metadata.get("id"):
             return str(own)
         if not metadata.get("source"):
-            return (
-                "sha256:" + hashlib.sha256(str(source.page_content).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-            )
+            return "sha256:" + hashlib.sha256(str(source.page_content).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         parts = [f"{key}={metadata[key]}" for key in PART_KEYS if metadata.get(key) is not None]
         name = str(metadata["source"]) + (f"#{'&'.join(parts)}" if parts else "")
         self.parts[_digest(name)] += 1

@@ -89,9 +89,7 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def _partition(
-    text: str, tokens: Sequence[Token], offsets: Sequence[int], env: dict[str, Any], *, start: int, end: int
-) -> list[Block]:
+def _partition(text: str, tokens: Sequence[Token], offsets: Sequence[int], env: dict[str, Any], *, start: int, end: int) -> list[Block]:
     """Make sibling tokens blocks that cover `text[start:end]`; unclaimed lines (link definitions) are paragraphs."""
     found: list[Block] = []
     cursor = start
@@ -106,9 +104,7 @@ def _partition(
     for token, inner in _siblings(tokens):
         assert token.map is not None  # `_siblings` passes over tokens without lines
         first, last = max(offsets[token.map[0]], cursor), min(offsets[token.map[1]], end)
-        if not text[
-            first:last
-        ].strip():  # markdown-it has fewer blank characters than Python: a form feed is a paragraph
+        if not text[first:last].strip():  # markdown-it has fewer blank characters than Python: a form feed is a paragraph
             continue
         fill(first)
         begin = first if found else start
@@ -134,9 +130,7 @@ def _siblings(tokens: Sequence[Token]) -> list[tuple[Token, Sequence[Token]]]:
         token, close = tokens[index], index
         if token.nesting == 1:
             close = next(
-                place
-                for place in range(index + 1, len(tokens))
-                if tokens[place].level == token.level and tokens[place].nesting == -1
+                place for place in range(index + 1, len(tokens)) if tokens[place].level == token.level and tokens[place].nesting == -1
             )
         if token.map is not None and token.nesting >= 0:
             pairs.append((token, tokens[index + 1 : close]))
@@ -144,9 +138,7 @@ def _siblings(tokens: Sequence[Token]) -> list[tuple[Token, Sequence[Token]]]:
     return pairs
 
 
-def _block(
-    token: Token, inner: Sequence[Token], env: dict[str, Any], *, start: int, end: int, parts: tuple[Block, ...]
-) -> Block:
+def _block(token: Token, inner: Sequence[Token], env: dict[str, Any], *, start: int, end: int, parts: tuple[Block, ...]) -> Block:
     kind = _KINDS.get(token.type, "paragraph")
     if kind != "heading":
         return Block(start, end, kind, parts=parts)

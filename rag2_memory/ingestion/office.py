@@ -91,9 +91,7 @@ def _pptx(path: Path) -> tuple[str, str]:
         lines = [f"## {_cell(title.text_frame.text)}"] if title is not None and title.text_frame.text.strip() else []
         for shape in slide.shapes:
             if shape.has_text_frame and (title is None or shape.shape_id != title.shape_id):
-                lines.append(
-                    "\n".join(text for paragraph in shape.text_frame.paragraphs if (text := _cell(paragraph.text)))
-                )
+                lines.append("\n".join(text for paragraph in shape.text_frame.paragraphs if (text := _cell(paragraph.text))))
             elif shape.has_table:
                 lines.append(_table([_cell(cell.text) for cell in row.cells] for row in shape.table.rows))
         if slide.has_notes_slide:

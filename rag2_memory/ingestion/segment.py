@@ -107,9 +107,7 @@ def segment(
     bounds = [0, *(group[0].start for group in groups[1:]), len(text)]
     parents = []
     for group, (start, end) in zip(groups, pairwise(bounds), strict=True):
-        spans = (
-            [(piece.start, piece.end) for piece in group] if splitter is None else locate(text, start, end, splitter)
-        )
+        spans = [(piece.start, piece.end) for piece in group] if splitter is None else locate(text, start, end, splitter)
         children = [_child(text, span, group, maker) for span in spans]
         parents.append(
             ParentDraft(
@@ -137,9 +135,7 @@ def _pieces(section: Section, maker: UnitMaker) -> list[_Piece]:
     pieces = []
     for first, last in pairwise([0, *cuts, len(units)]):
         tokens = sum(unit.tokens for unit in units[first:last])
-        pieces.append(
-            _Piece(units[first].start, units[last - 1].end, section.path, tokens, 0 if first else section.level)
-        )
+        pieces.append(_Piece(units[first].start, units[last - 1].end, section.path, tokens, 0 if first else section.level))
     return pieces
 
 

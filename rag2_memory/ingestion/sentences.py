@@ -20,9 +20,7 @@ WINDOW_CHARACTERS = 20_000
 _UNSAFE = re.compile(r"[^\S\n ]|[\ud800-\udfff]")
 """sentencex 1.0.32 panics on wide white space after an initial; a blank in its place keeps all offsets."""
 
-_BEFORE_NUMBER = re.compile(
-    r"\b(?:approx|art|ca|ch|eq|fig|hrs?|max|min|nos?|nr|para|pp?|sect?|ver|vols?)\.\s+\Z", re.IGNORECASE
-)
+_BEFORE_NUMBER = re.compile(r"\b(?:approx|art|ca|ch|eq|fig|hrs?|max|min|nos?|nr|para|pp?|sect?|ver|vols?)\.\s+\Z", re.IGNORECASE)
 """Abbreviations that stand before a number, which sentencex takes for the end of a sentence."""
 
 _CLAUSE_END = re.compile(r"[.!?;:…][\"'”’»)\]]*\s+|[。！？；，、]")
@@ -94,10 +92,7 @@ def _even(text: str, start: int, end: int, *, pieces: int) -> Iterator[Span]:
     for number in range(1, pieces):
         wanted = start + round(number * size)
         reach = max(1, int(size / 4))
-        ends = [
-            match.end()
-            for match in _WORD_END.finditer(text, max(cursor + 1, wanted - reach), min(end - 1, wanted + reach))
-        ]
+        ends = [match.end() for match in _WORD_END.finditer(text, max(cursor + 1, wanted - reach), min(end - 1, wanted + reach))]
         cut = min(ends, key=lambda place: abs(place - wanted)) if ends else wanted
         if cursor < cut < end:
             yield cursor, cut
@@ -108,10 +103,7 @@ def _even(text: str, start: int, end: int, *, pieces: int) -> Iterator[Span]:
 def _windows(text: str, start: int, end: int) -> Iterator[Span]:
     """Cut a long span at white space into windows that the sentence splitter can take."""
     while end - start > WINDOW_CHARACTERS:
-        cut = max(
-            text.rfind(mark, start + WINDOW_CHARACTERS // 2, start + WINDOW_CHARACTERS)
-            for mark in (". ", "\n", " ", "。")
-        )
+        cut = max(text.rfind(mark, start + WINDOW_CHARACTERS // 2, start + WINDOW_CHARACTERS) for mark in (". ", "\n", " ", "。"))
         cut = cut + 1 if cut >= 0 else start + WINDOW_CHARACTERS
         yield start, cut
         start = cut

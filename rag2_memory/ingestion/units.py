@@ -121,9 +121,7 @@ class UnitMaker:
             return [
                 unit
                 for number, part in enumerate(block.parts)
-                for unit in self._block(
-                    part, cut=cut if number == 0 else max(step, self._cut_between(block.parts[number - 1]))
-                )
+                for unit in self._block(part, cut=cut if number == 0 else max(step, self._cut_between(block.parts[number - 1])))
             ]
         if block.parts:
             return self._block(block.parts[0], cut=cut)
@@ -134,13 +132,7 @@ class UnitMaker:
     def _rows(self, block: Block) -> Spans:
         """Lines of code or rows of a table; fences stay with their code, a header with the first row."""
         rows = lines(self.text, block.start, block.end)
-        glued = (
-            3
-            if block.kind == "table"
-            else 2
-            if self.text[block.start : block.start + 40].lstrip().startswith(("```", "~~~"))
-            else 1
-        )
+        glued = 3 if block.kind == "table" else 2 if self.text[block.start : block.start + 40].lstrip().startswith(("```", "~~~")) else 1
         rows = [(rows[0][0], rows[:glued][-1][1]), *rows[glued:]]
         if glued == 2 and len(rows) > 1:
             rows = [*rows[:-2], (rows[-2][0], rows[-1][1])]
@@ -165,7 +157,4 @@ class UnitMaker:
     def _words(self, start: int, end: int, tokens: int | None, *, cut: float) -> list[Unit]:
         characters = 2 * self.target if tokens is None else self.target * (end - start) // tokens
         pieces = words(self.text, start, end, characters=characters, fits=self._fits)
-        return [
-            Unit(first, last, self._tokens(first, last) or 0, cut if first == start else CLAUSE)
-            for first, last in pieces
-        ]
+        return [Unit(first, last, self._tokens(first, last) or 0, cut if first == start else CLAUSE) for first, last in pieces]

@@ -52,10 +52,7 @@ def decay(passages: Sequence[Passage], *, half_life_days: float | None, now: dat
         return list(passages)
     lowest = min(passage.score for passage in passages)
     weights = [0.5 ** (_age_days(passage, now) / half_life_days) for passage in passages]
-    aged = [
-        (lowest + (passage.score - lowest) * weight, weight, passage)
-        for passage, weight in zip(passages, weights, strict=True)
-    ]
+    aged = [(lowest + (passage.score - lowest) * weight, weight, passage) for passage, weight in zip(passages, weights, strict=True)]
     aged.sort(key=lambda item: (-item[0], -item[1]))
     return [replace(passage, score=score) for score, _, passage in aged]
 

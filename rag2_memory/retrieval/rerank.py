@@ -27,9 +27,7 @@ linger."""
 _slots = threading.BoundedSemaphore(MAX_RUNNING)
 
 
-def rerank(
-    query: str, passages: Sequence[Passage], reranker: Reranker, *, depth: int, timeout_seconds: float
-) -> tuple[list[Passage], str]:
+def rerank(query: str, passages: Sequence[Passage], reranker: Reranker, *, depth: int, timeout_seconds: float) -> tuple[list[Passage], str]:
     """Order the first `depth` passages by the reranker's scores; the others follow in their old order.
 
     Scores stay comparable: a passage that was not reranked is scored below all that were, by as much as the old scores
@@ -74,9 +72,7 @@ def rerank(
 def _checked(scores: Sequence[float], *, expected: int) -> list[float]:
     values = [float(score) for score in scores]
     if len(values) != expected or not all(map(math.isfinite, values)):
-        raise ValueError(
-            f"got {len(values)} scores, {sum(map(math.isfinite, values))} of them finite; needed {expected}"
-        )
+        raise ValueError(f"got {len(values)} scores, {sum(map(math.isfinite, values))} of them finite; needed {expected}")
     return values
 
 
@@ -196,9 +192,7 @@ class CompressorReranker:
         Raises:
             InvalidRequestError: If it has neither method.
         """
-        if not (
-            callable(getattr(compressor, "compress_documents", None)) or callable(getattr(compressor, "score", None))
-        ):
+        if not (callable(getattr(compressor, "compress_documents", None)) or callable(getattr(compressor, "score", None))):
             raise InvalidRequestError(
                 f"got a {type(compressor).__name__} as reranker; needed an object with rerank(query, texts), or a "
                 "LangChain document compressor (compress_documents) or cross-encoder (score)."

@@ -83,8 +83,7 @@ def write_pdf(path: Path, pages: list[str]) -> Path:
     for number, text in enumerate(pages):
         stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET" if text else ""
         objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * number} 0 R "
-            "/Resources << /Font << /F1 3 0 R >> >> >>"
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R >> >> >>"
         )
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
     data, offsets = "%PDF-1.4\n", []
@@ -122,9 +121,7 @@ def test_a_page_keeps_its_structure_and_loses_its_frame(tmp_path: Path) -> None:
 
 def test_a_page_in_an_encoding_that_it_declares_is_read(tmp_path: Path) -> None:
     path = tmp_path / "page.htm"
-    path.write_bytes(
-        '<html><head><meta charset="iso-8859-1"></head><body><p>naïve café</p></body></html>'.encode("latin-1")
-    )
+    path.write_bytes('<html><head><meta charset="iso-8859-1"></head><body><p>naïve café</p></body></html>'.encode("latin-1"))
     assert read_text(path) == "naïve café\n"
 
 
@@ -152,12 +149,7 @@ def test_a_pdf_of_images_says_that_it_needs_recognition(tmp_path: Path) -> None:
 def test_a_word_file_keeps_headings_and_tables(tmp_path: Path) -> None:
     cell = "<w:tc><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:tc>"
     table = "".join(f"<w:tr>{cell.format(a)}{cell.format(b)}</w:tr>" for a, b in (("name", "value"), ("a", "1")))
-    body = (
-        paragraph("Guide", "Heading1")
-        + paragraph("Some text.")
-        + paragraph("Part", "Heading2")
-        + f"<w:tbl>{table}</w:tbl>"
-    )
+    body = paragraph("Guide", "Heading1") + paragraph("Some text.") + paragraph("Part", "Heading2") + f"<w:tbl>{table}</w:tbl>"
     document = read(write_docx(tmp_path / "file.docx", body))
     assert isinstance(document, Document)
     assert document.text.startswith("# Guide\n\nSome text.\n\n## Part\n\n| name | value |\n| --- | --- |\n| a | 1 |")
@@ -203,9 +195,7 @@ def test_an_office_file_that_unpacks_beyond_all_measure_is_not_opened(tmp_path: 
     assert "it unpacks to 5,000," in why_skipped(path, max_file_bytes=100_000)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "module"), [(".pdf", "pypdf"), (".docx", "mammoth"), (".xlsx", "openpyxl"), (".pptx", "pptx")]
-)
+@pytest.mark.parametrize(("suffix", "module"), [(".pdf", "pypdf"), (".docx", "mammoth"), (".xlsx", "openpyxl"), (".pptx", "pptx")])
 def test_a_missing_reader_is_named_with_the_extra_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, module: str
 ) -> None:

@@ -35,11 +35,7 @@ def parents_of(text: str, *, media_type: str = "text/markdown", child: int = 20,
 
 
 def children_of(text: str, *, media_type: str = "text/markdown", child: int = 20, parent: int = 80) -> list[ChildDraft]:
-    return [
-        made
-        for parent_draft in parents_of(text, media_type=media_type, child=child, parent=parent)
-        for made in parent_draft.children
-    ]
+    return [made for parent_draft in parents_of(text, media_type=media_type, child=child, parent=parent) for made in parent_draft.children]
 
 
 def check(text: str, parents: list[ParentDraft], *, overlapping: bool = False) -> None:
@@ -375,9 +371,7 @@ LINES = st.sampled_from(
     st.sampled_from(["text/markdown", "text/plain", "text/x-log"]),
     st.sampled_from([len, words]),
 )
-def test_every_text_is_partitioned_and_covered(
-    chosen: list[str], line_end: str, media_type: str, count: object
-) -> None:
+def test_every_text_is_partitioned_and_covered(chosen: list[str], line_end: str, media_type: str, count: object) -> None:
     text = line_end.join(chosen)
     made = segment(document(text, media_type=media_type), count=count, child_tokens=16, parent_tokens=64)  # type: ignore[arg-type]
     check(text, made)
@@ -396,22 +390,15 @@ PARAGRAPHS = st.lists(st.integers(3, 45), min_size=1, max_size=6)
 
 
 @given(st.lists(PARAGRAPHS, min_size=2, max_size=6), st.data())
-def test_an_edited_paragraph_changes_only_children_of_its_section(
-    lengths: list[list[int]], data: st.DataObject
-) -> None:
-    sections = [
-        [sentence(100 * number + place, length) for place, length in enumerate(section)]
-        for number, section in enumerate(lengths)
-    ]
+def test_an_edited_paragraph_changes_only_children_of_its_section(lengths: list[list[int]], data: st.DataObject) -> None:
+    sections = [[sentence(100 * number + place, length) for place, length in enumerate(section)] for number, section in enumerate(lengths)]
     edited = data.draw(st.integers(0, len(sections) - 1))
     place = data.draw(st.integers(0, len(sections[edited]) - 1))
     changed = [list(section) for section in sections]
     changed[edited][place] = sentence(9_999, data.draw(st.integers(3, 90)))
 
     def made(parts: list[list[str]]) -> dict[str, list[tuple[tuple[str, ...], str]]]:
-        text = "\n\n".join(
-            f"{'#' * (1 + number % 3)} Head {number}\n\n" + "\n\n".join(part) for number, part in enumerate(parts)
-        )
+        text = "\n\n".join(f"{'#' * (1 + number % 3)} Head {number}\n\n" + "\n\n".join(part) for number, part in enumerate(parts))
         found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         for child in children_of(text):
             found.setdefault(child.heading_path[-1], []).append((child.heading_path, child.text))
@@ -424,9 +411,7 @@ def test_an_edited_paragraph_changes_only_children_of_its_section(
 
 
 @given(st.lists(st.integers(4, 30), min_size=40, max_size=60), st.data())
-def test_an_insertion_in_a_long_text_without_headings_changes_a_few_children(
-    lengths: list[int], data: st.DataObject
-) -> None:
+def test_an_insertion_in_a_long_text_without_headings_changes_a_few_children(lengths: list[int], data: st.DataObject) -> None:
     paragraphs = [sentence(number, length) for number, length in enumerate(lengths)]
     place = data.draw(st.integers(0, len(paragraphs)))
     inserted = [*paragraphs[:place], sentence(9_999, 25), *paragraphs[place:]]
@@ -438,9 +423,7 @@ def test_an_insertion_in_a_long_text_without_headings_changes_a_few_children(
 # Real documents
 
 
-@pytest.mark.skipif(
-    "RAG2_BENCH" not in os.environ, reason="needs real documentation: RAG2_BENCH=<folder with docs_prometheus>"
-)
+@pytest.mark.skipif("RAG2_BENCH" not in os.environ, reason="needs real documentation: RAG2_BENCH=<folder with docs_prometheus>")
 def test_real_documentation_is_divided_whole_and_to_measure() -> None:
     folder = Path(os.environ["RAG2_BENCH"]) / "docs_prometheus"
     sizes = []

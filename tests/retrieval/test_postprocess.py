@@ -19,9 +19,7 @@ from rag2_memory.types import Passage, Turn
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def passage(
-    chunk_id: str, score: float = 1.0, *, text: str = "", title: str = "", days: float | None = None, parent: str = ""
-) -> Passage:
+def passage(chunk_id: str, score: float = 1.0, *, text: str = "", title: str = "", days: float | None = None, parent: str = "") -> Passage:
     return Passage(
         chunk_id=chunk_id,
         document_id=chunk_id,
@@ -53,9 +51,7 @@ def test_what_a_passage_leads_by_halves_with_each_half_life() -> None:
 
 @pytest.mark.parametrize("days", [None, -400.0])
 def test_passages_without_a_date_or_from_the_future_do_not_age(days: float | None) -> None:
-    aged = decay(
-        [passage("a", 3.0, days=days), passage("b", 2.0, days=100), passage("c", 1.0)], half_life_days=100, now=NOW
-    )
+    aged = decay([passage("a", 3.0, days=days), passage("b", 2.0, days=100), passage("c", 1.0)], half_life_days=100, now=NOW)
     assert ids(aged) == ["a", "b", "c"]
     assert aged[0].score == 3.0
 
@@ -108,9 +104,7 @@ def test_the_best_child_stands_for_its_parent() -> None:
     ]
     kept, dropped = promote_parents(passages)
     assert ids(kept) == ["a1", "b1", "c"]
-    assert [(item.passage.chunk_id, item.kept, item.reason) for item in dropped] == [
-        ("a2", "a1", "same parent as a better passage")
-    ]
+    assert [(item.passage.chunk_id, item.kept, item.reason) for item in dropped] == [("a2", "a1", "same parent as a better passage")]
     assert [item.score for item in kept] == [3.0, 2.5, 1.0]
 
 
@@ -171,10 +165,7 @@ def test_short_texts_under_different_headings_are_different() -> None:
 
 
 def test_turns_that_repeat_each_other_all_stay() -> None:
-    turns = [
-        replace(passage(str(place), text="Thanks!"), turn=Turn(thread_id="t", ordinal=place, speaker="Ada"))
-        for place in range(3)
-    ]
+    turns = [replace(passage(str(place), text="Thanks!"), turn=Turn(thread_id="t", ordinal=place, speaker="Ada")) for place in range(3)]
     assert ids(drop_near_duplicates(turns)[0]) == ["0", "1", "2"]
 
 
@@ -185,9 +176,7 @@ def test_passages_without_words_all_stay() -> None:
 # Diversity
 
 
-def values_left(
-    chosen: list[Passage], left: list[Passage], vectors: dict[str, list[float]], weight: float
-) -> list[float]:
+def values_left(chosen: list[Passage], left: list[Passage], vectors: dict[str, list[float]], weight: float) -> list[float]:
     """Marginal relevance of what is left, as Carbonell and Goldstein state it, without NumPy."""
     scores = [item.score for item in chosen + left]
     low, high = min(scores), max(scores)
@@ -207,14 +196,10 @@ def values_left(
     st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), st.floats(0, 6.25))), min_size=1, max_size=8),
     st.sampled_from([0.0, 0.25, 0.5, 1.0]),
 )
-def test_every_choice_of_mmr_is_the_best_by_its_definition(
-    items: list[tuple[int, float | None]], weight: float
-) -> None:
+def test_every_choice_of_mmr_is_the_best_by_its_definition(items: list[tuple[int, float | None]], weight: float) -> None:
     passages = [passage(str(place), float(score)) for place, (score, _) in enumerate(items)]
     vectors = {
-        str(place): [round(math.cos(angle), 3), round(math.sin(angle), 3)]
-        for place, (_, angle) in enumerate(items)
-        if angle is not None
+        str(place): [round(math.cos(angle), 3), round(math.sin(angle), 3)] for place, (_, angle) in enumerate(items) if angle is not None
     }
     passages.sort(key=lambda item: -item.score)
     ordered = mmr(passages, {key: np.array(vector) for key, vector in vectors.items()}, weight=weight)

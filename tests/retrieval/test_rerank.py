@@ -206,9 +206,7 @@ class Compressor(BaseDocumentCompressor):
     keep: list[int]
     with_scores: bool = False
 
-    def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Any = None
-    ) -> Sequence[Document]:
+    def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Any = None) -> Sequence[Document]:
         kept = [documents[place].model_copy(deep=True) for place in self.keep]
         for rank, document in enumerate(kept):
             if self.with_scores:
