@@ -16,7 +16,9 @@ class Fts5LexicalTier(LexicalTier):
     def __init__(self, path: str = ":memory:") -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._terms = Analyzer().terms
-        self._db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(id UNINDEXED, namespace UNINDEXED, digest UNINDEXED, text, window)")
+        self._db.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(id UNINDEXED, namespace UNINDEXED, digest UNINDEXED, text, window)"
+        )
 
     def upsert(self, documents: Sequence[LexicalDocument]) -> None:
         self.delete([document.id for document in documents])
@@ -55,6 +57,8 @@ def _hexed(terms: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     with Memory.in_memory(lexical=Fts5LexicalTier()) as memory:
-        memory.ingest([Document(id="spec", text="The logger X-402-V2 calls sys_init_v2 twice."), Document(id="tea", text="Tea is at four.")])
+        memory.ingest(
+            [Document(id="spec", text="The logger X-402-V2 calls sys_init_v2 twice."), Document(id="tea", text="Tea is at four.")]
+        )
         for passage in memory.search("X-402-V2", k=1, route="lexical"):
             print(passage.document_id, passage.text)

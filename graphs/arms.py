@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import Request
+from rag2_memory.records import Outline
 from rag2_memory.tiers.base import LexicalField, VectorSpace
 from rag2_memory.types import Hit
 
@@ -48,11 +49,11 @@ def lexical_hits(request: Request, services: RecallServices) -> dict[str, Hits]:
 
 def visible_arms(
     arms: Mapping[str, Hits], request: Request, services: RecallServices, *, vector: NDArray[np.float32]
-) -> tuple[dict[str, Hits], dict[str, Any]]:
-    """Return the arms with what the scope sees, each as long as the exact filtered ranking up to `arm_depth`, and what that took."""
+) -> tuple[dict[str, Hits], dict[str, Outline], dict[str, Any]]:
+    """Return the arms with what the scope sees, each as long as the exact filtered ranking up to `arm_depth`; the outlines of all hits; what it took."""
     depth, asked = services.config.arm_depth, _first_k(services)
     ids = {chunk_id for hits in arms.values() for chunk_id, _ in hits}
-    seen = services.registry.visible(ids, request.scope, request.as_of)
+    seen = services.registry.outlines(ids, request.scope, request.as_of)
     kept: dict[str, Hits] = {}
     widened = []
     for arm, hits in arms.items():
@@ -61,8 +62,10 @@ def visible_arms(
             search = _searcher(arm, vector, request, services)
             kept[arm] = _widen(arm, hits, kept[arm], search, request, services, vector)
             widened.append(arm)
+    late = {chunk_id for arm in widened for chunk_id, _ in kept[arm]} - seen.keys()
+    seen |= services.registry.outlines(late, request.scope, request.as_of) if late else {}
     checks: dict[str, Any] = {"found": {arm: len(hits) for arm, hits in kept.items()}}
-    return kept, checks | ({"widened": widened} if widened else {})
+    return kept, seen, checks | ({"widened": widened} if widened else {})
 
 
 def _first_k(services: RecallServices) -> int:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import RecallState, Request
 from rag2_memory.records import CacheEntry
 from rag2_memory.retrieval import coherence
-from rag2_memory.retrieval.cache_guard import guard
+from rag2_memory.retrieval.cache_guard import EVIDENCE_COSINE, judge
 from rag2_memory.tiers.base import CacheTier
-from rag2_memory.types import Hit
+from rag2_memory.types import Fact, Hit
 
 NEAREST = 5
 """Cached questions that the guard is asked about, nearest first."""
+
+EVIDENCE_HITS = 40
+"""Dense hits compared with those of a cached question; ten visible ones are needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +54,43 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices) -> Fou
         config_fingerprint=fingerprint(services),
         now=services.clock(),
     )
-    base = {"key": named.key, "partition": named.partition, "generation": generation}
+    miss = Found(key=named.key, partition=named.partition, generation=generation, outcome="miss")
     entry = cache.get(named.key)
     if entry is not None and _is_fresh(entry, generation, services):
-        return Found(**base, outcome="exact", entry=entry)
+        return _noted(cache, replace(miss, outcome="exact", entry=entry))
     vector = services.embedder.embed([request.query])[0]
-    reason = ""
-    for candidate, cosine in cache.nearest(vector, partition=named.partition, k=NEAREST):
-        if cosine < services.config.cache_similarity or candidate.key == named.key:
+    miss = replace(miss, vector=vector.tolist())
+    for candidate, cosine in cache.nearest(vector, partition=named.partition, k=NEAREST, minimum=EVIDENCE_COSINE):
+        if candidate.key == named.key or not _is_fresh(candidate, generation, services):
             continue
-        verdict = guard(request.query, candidate.query)
-        if verdict.allowed and _is_fresh(candidate, generation, services):
-            return Found(
-                **base, outcome="semantic", reason=f"as {candidate.query!r} ({cosine:.2f})", entry=candidate, vector=vector.tolist()
-            )
-        reason = reason or verdict.reason
-    return Found(**base, outcome="miss", reason=reason, vector=vector.tolist())
+        verdict = judge(
+            request.query,
+            candidate.query,
+            cosine=cosine,
+            similarity=services.config.cache_similarity,
+            nearest=candidate.dependencies.nearest,
+            search=lambda: _dense_evidence(vector, request, services),
+        )
+        if verdict.allowed:
+            reason = f"as {candidate.query!r} (cosine {cosine:.2f}): {verdict.reason}"
+            return _noted(cache, replace(miss, outcome="semantic", reason=reason, entry=candidate))
+        if not miss.reason:
+            cache.record(f"rejected:{verdict.rule or 'cosine'}")
+            miss = replace(miss, reason=f"not as {candidate.query!r} (cosine {cosine:.2f}): {verdict.reason}")
+    return _noted(cache, miss)
+
+
+def _noted(cache: CacheTier, found: Found) -> Found:
+    entry = found.entry
+    cache.record(found.outcome, tokens=entry.tokens if entry else 0, seconds=entry.seconds if entry else 0.0)
+    return found
+
+
+def _dense_evidence(vector: NDArray[np.float32], request: Request, services: RecallServices) -> list[Hit]:
+    """Return the dense hits that the scope sees, enough of them to compare evidence."""
+    hits = services.vector.search(vector, k=EVIDENCE_HITS, namespace=request.scope.namespace)
+    seen = services.registry.visible([hit.id for hit in hits], request.scope, request.as_of)
+    return [hit for hit in hits if hit.id in seen]
 
 
 def fingerprint(services: RecallServices) -> str:
@@ -114,13 +141,14 @@ def store(cache: CacheTier, state: RecallState, request: Request, services: Reca
                 valid_until=_next_boundary(facts, services),
             ),
             created_at=services.clock(),
-            size_bytes=len(payload.encode()),
+            tokens=context.tokens,
+            seconds=sum(float(record.get("ms", 0.0)) for record in state.get("trace") or ()) / 1000,
         )
     )
     return True
 
 
-def _next_boundary(facts: Sequence[Any], services: RecallServices) -> Any:
+def _next_boundary(facts: Sequence[Fact], services: RecallServices) -> datetime | None:
     """Return when a fact's window next opens or closes: the context may differ from then on."""
     now = services.clock()
     moments = [moment for fact in facts for moment in (fact.valid_from, fact.valid_to) if moment is not None and moment > now]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from rag2_memory.context import Context, compile_context
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.services import RecallServices, stage
@@ -57,8 +55,3 @@ def cache_store(state: RecallState, services: RecallServices) -> dict[str, Any]:
         stored = cache_access.store(services.cache, state, request_of(state), services)
         current.note(stored=stored)
     return {"trace": [current.record]}
-
-
-def as_vector(values: list[float] | None) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """Return the state's vector as an array."""
-    return None if not values else np.asarray(values, dtype=np.float32)

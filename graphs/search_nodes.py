@@ -8,27 +8,26 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import numpy as np
-from rag2_memory.knowledge.question_time import question_window
-from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
-from rag2_memory.retrieval.rerank import rerank
 
 from rag2_memory.graphs.arms import dense_hits, lexical_hits, visible_arms
 from rag2_memory.graphs.event_dates import event_dates
+from rag2_memory.graphs.links import SUBJECTS_PER_ENTITY, graph_slice, visible_subgraph
 from rag2_memory.graphs.services import RecallServices, stage
 from rag2_memory.graphs.state import RecallState, Request, request_of
 from rag2_memory.knowledge.mentions import query_names
+from rag2_memory.knowledge.question_time import question_window
 from rag2_memory.records import Subgraph
+from rag2_memory.retrieval.fact_relevance import evidence_lifts, ranked_facts
 from rag2_memory.retrieval.facts import facts_about, known_to
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.fusion import FusionConfig, fuse
-from rag2_memory.retrieval.graph_ranking import GraphSlice, rank_with_graph
-from rag2_memory.retrieval.plan import make_plan
-from rag2_memory.types import Chunk, Passage
+from rag2_memory.retrieval.graph_ranking import rank_with_graph
+from rag2_memory.retrieval.plan import Plan, make_plan
+from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
+from rag2_memory.retrieval.rerank import rerank
+from rag2_memory.types import Chunk, Fact, Passage
 
 logger = logging.getLogger(__name__)
-
-LINK_SEEDS = 10
-"""Best fused hits whose links are followed; the measurement stands beside `graph_ranking.STEP_SEEDS`."""
 
 MAX_QUERY_ENTITIES = 8
 """More names than this in one query are cut; the longest names come first."""
@@ -53,7 +52,7 @@ def plan(state: RecallState, services: RecallServices) -> dict[str, Any]:
             graph_enabled=services.config.graph_ranking,
             max_hops=services.config.graph_hops,
             entities=entities,
-            window=window and (window.start, window.end),
+            window=(window.start, window.end) if window else None,
             window_reason=window.phrase if window else "",
         )
         vector = state.get("vector") or _embedded(request.query, decided.arms, services)
@@ -128,6 +127,8 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
             hops=decided.hops,
             valid_from=decided.valid_from,
             valid_to=decided.valid_to,
+            subjects_per_entity=SUBJECTS_PER_ENTITY,
+            mentions_per_entity=0,
         )
         subgraph = visible_subgraph(found, request, services)
         reached = {entity for edge in subgraph.edges for entity in (edge.subject_id, edge.object_id)} | set(entities)
@@ -140,7 +141,7 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
             during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,
             edge_ids={edge.edge_id for edge in subgraph.edges},
         )
-        return {"subgraph": subgraph, "facts": facts}
+        return {"subgraph": subgraph, "facts": [fact for fact, _ in _with_relevance(facts, request, decided, services)]}
 
     with stage("walk_graph") as current:
         try:
@@ -154,64 +155,54 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
     return {**found, "trace": [current.record]}
 
 
-def visible_subgraph(subgraph: Subgraph, request: Request, services: RecallServices) -> Subgraph:
-    """Drop every link and edge whose passage the scope cannot see."""
-    passages = {link.passage_id for link in subgraph.links} | {edge.passage_id for edge in subgraph.edges}
-    seen = services.registry.visible(passages, request.scope, request.as_of)
-    return Subgraph(
-        links=tuple(link for link in subgraph.links if link.passage_id in seen),
-        edges=tuple(edge for edge in subgraph.edges if edge.passage_id in seen),
-        truncated=subgraph.truncated,
-    )
-
-
 def fuse_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, plan. Writes: ranking, sources, trace."""
+    """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, plan. Writes: arms, ranking, sources, trace."""
     request = request_of(state)
     with stage("fuse") as current:
         vector = np.asarray(state.get("vector") or (), dtype=np.float32)
-        arms, checks = visible_arms(state.get("arms") or {}, request, services, vector=vector)
-        method = "rrf" if services.config.fusion == "rrf" else "calibrated"
-        fused = fuse(arms, state["plan"].features, config=FusionConfig(method=method, depth=services.config.arm_depth))
+        arms, outlines, checks = visible_arms(state.get("arms") or {}, request, services, vector=vector)
+        config = FusionConfig(method="rrf" if services.config.fusion == "rrf" else "calibrated", depth=services.config.arm_depth)
+        fused = fuse(
+            arms,
+            state["plan"].features,
+            token_counts={chunk_id: outline.tokens for chunk_id, outline in outlines.items()},
+            titles={chunk_id: outline.title for chunk_id, outline in outlines.items()},
+            config=config,
+        )
         current.note(
             candidates=len(fused.ranking), weights={k: round(v, 3) for k, v in fused.weights.items()}, reasons=list(fused.reasons), **checks
         )
-    return {"ranking": list(fused.ranking), "sources": dict(fused.sources), "trace": [current.record]}
+    return {"arms": arms, "ranking": list(fused.ranking), "sources": dict(fused.sources), "trace": [current.record]}
 
 
 def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Let the best hits lead to the passages about what they name. Reads: ranking, subgraph, plan. Writes: ranking, sources, degraded, trace."""
+    """Let links and facts lead from the best hits to further passages. Reads: ranking, subgraph, facts, plan. Writes: ranking, sources, degraded, trace."""
     decided = state["plan"]
     if "graph" not in decided.arms:
         return {}
-    request = request_of(state)
-    ranking = state["ranking"]
+    request, ranking, facts = request_of(state), state["ranking"], state.get("facts") or []
+    entities = [entity for entity, _ in decided.entities]
     with stage("follow_links") as current:
         try:
-            near = services.graph.neighbourhood(
-                namespace=request.scope.namespace,
-                passages=[chunk_id for chunk_id, _ in ranking[:LINK_SEEDS]],
-                entities=[entity for entity, _ in decided.entities],
-                hops=1,
-            )
+            around = graph_slice(ranking, state.get("subgraph") or Subgraph(), entities, request, services)
         except Exception as exc:  # as for the arms: without the graph the fused ranking stands
             logger.warning("links could not be followed: %s", exc)
             current.note(degraded=f"{type(exc).__name__}: {exc}")
             return {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}, "trace": [current.record]}
-        links = visible_subgraph(near, request, services).links
-        result = rank_with_graph(
-            dict(ranking),
-            GraphSlice(
-                mentions=[(link.passage_id, link.entity_id, link.weight) for link in links if link.kind == "mention"],
-                subjects=[(link.passage_id, link.entity_id) for link in links if link.kind == "subject"],
-            ),
-            query_entities={entity: 1.0 for entity, _ in decided.entities},
-        )
-        current.note(lifted=len(result.lifts), links=len(links))
+        result = rank_with_graph(dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0))
+        stating = evidence_lifts(_with_relevance(facts, request, decided, services))
+        scores = {chunk_id: score + stating.get(chunk_id, 0.0) for chunk_id, score in result.ranking}
+        scores |= {chunk_id: lift for chunk_id, lift in stating.items() if chunk_id not in scores}
+        current.note(lifted=len(result.lifts), stating=len(stating), links=len(around.mentions) + len(around.subjects))
     sources = dict(state["sources"])
-    for chunk_id in result.lifts:
+    for chunk_id in (*result.lifts, *(chunk_id for chunk_id in stating if chunk_id not in result.lifts)):
         sources[chunk_id] = (*sources.get(chunk_id, ()), "graph")
-    return {"ranking": list(result.ranking), "sources": sources, "trace": [current.record]}
+    return {"ranking": sorted(scores.items(), key=lambda item: -item[1]), "sources": sources, "trace": [current.record]}
+
+
+def _with_relevance(facts: list[Fact], request: Request, decided: Plan, services: RecallServices) -> list[tuple[Fact, float]]:
+    asks_who = decided.features.question_type == "who"
+    return ranked_facts(facts, request.query, asks_who=asks_who, schema=services.schema)
 
 
 def rerank_passages(state: RecallState, services: RecallServices) -> dict[str, Any]:

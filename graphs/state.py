@@ -67,7 +67,7 @@ class RecallState(RecallInput, RecallOutput, total=False):
     generation: int
     """Written by `cache_lookup`: the registry's generation when the request began."""
     arms: Annotated[dict[str, list[tuple[str, float]]], merged]
-    """Written by the search nodes: hits by arm name, best first, not yet checked against the registry."""
+    """Written by the search nodes: hits by arm name, best first; replaced by `fuse` with what the scope sees of them."""
     degraded: Annotated[dict[str, str], merged]
     """Written by the search nodes: why an arm gave nothing."""
     subgraph: Subgraph

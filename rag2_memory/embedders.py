@@ -74,7 +74,7 @@ class SentenceTransformerEmbedder:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging as transformers_logging
 
-            transformers_logging.disable_progress_bar()
+            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             return SentenceTransformer(str(location), device=self._device or "cpu")
         except (ImportError, OSError, ValueError) as exc:
             raise BackendUnavailableError(
@@ -126,7 +126,7 @@ class LangChainEmbedder:
             return np.zeros((0, self.dimensions), dtype=np.float32)
         vectors = np.asarray(self._embeddings.embed_documents(list(texts)), dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+        return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def as_embedder(value: Any) -> Any:

@@ -96,8 +96,12 @@ class MemoryFolder:
         """Open the cache."""
         from rag2_memory.tiers.cache_semantic import SemanticCache
 
-        bounds = {"max_entries": config.cache_max_entries, "max_bytes": config.cache_max_bytes}
-        return self._opened("cache", lambda path: SemanticCache(path, ttl_seconds=config.cache_ttl_seconds, **bounds))
+        return self._opened(
+            "cache",
+            lambda path: SemanticCache(
+                path, max_entries=config.cache_max_entries, max_bytes=config.cache_max_bytes, ttl_seconds=config.cache_ttl_seconds
+            ),
+        )
 
     def _opened(self, tier: TierName, open_at: Callable[[Path | None], Tier]) -> Tier:
         """Open an engine; one whose files are unreadable is emptied, and one that is new or emptied counts as lost."""

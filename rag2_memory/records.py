@@ -188,6 +188,14 @@ class Subgraph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What ranking needs of a chunk besides its id."""
+
+    title: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentWrite:
     """One new version of a document with all that the registry stores for it."""
 

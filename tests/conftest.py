@@ -34,7 +34,8 @@ def open_memory(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., Memo
     opened: list[Memory] = []
 
     def open_at(name: str = "memory", **options: Any) -> Memory:
-        memory = Memory.open(tmp_path / name, **{"embedder": FakeEmbedder(), "clock": clock} | options)
+        defaults: dict[str, Any] = {"embedder": FakeEmbedder(), "clock": clock}
+        memory = Memory.open(tmp_path / name, **(defaults | options))
         opened.append(memory)
         return memory
 

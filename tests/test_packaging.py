@@ -55,7 +55,8 @@ def test_the_wheel_holds_every_module_once(built: Path) -> None:
 
 def test_the_sdist_builds_the_same_package(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
-    names = {Path(*Path(name).parts[1:]).as_posix() for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "graphs/recall.py", "rag2_memory/memory.py"} <= names
 
 

@@ -17,6 +17,9 @@ from rag2_memory.types import INDEX_TIERS, TierCheck, TierName, VerifyReport
 logger = logging.getLogger(__name__)
 
 COMPARED_AT_ONCE = 2_000
+SPACES: tuple[VectorSpace, ...] = ("chunks", "windows")
+"""Vector spaces whose content follows the registry's chunks."""
+
 VECTOR_TOLERANCE = 1e-4
 """Largest difference per component between a stored and a cached vector that counts as the same."""
 
@@ -45,7 +48,7 @@ def repair_tiers(sync: IndexSync) -> None:
 def rebuild_tier(tier: TierName, sync: IndexSync) -> None:
     """Empty an index and fill it from the registry. The debt is recorded first, so a killed rebuild goes on at the next open."""
     sync.registry.owe(tier, list(sync.registry.indexable()))
-    {"vector": sync.vector, "lexical": sync.lexical, "graph": sync.graph}[tier].clear()
+    (sync.vector if tier == "vector" else sync.lexical if tier == "lexical" else sync.graph).clear()
     sync.drain()
 
 
@@ -66,8 +69,8 @@ def _checked(tier: TierName, expected: Mapping[str, str], sync: IndexSync) -> Ti
 def _stored_ids(tier: TierName, sync: IndexSync) -> Iterator[str]:
     if tier == "vector":
         for namespace in sync.registry.namespaces():
-            for space in ("chunks", "windows"):
-                yield from sync.vector.ids(namespace=namespace, space=space)  # type: ignore[arg-type]
+            for space in SPACES:
+                yield from sync.vector.ids(namespace=namespace, space=space)
     else:
         yield from (sync.lexical if tier == "lexical" else sync.graph).ids()
 
@@ -101,9 +104,8 @@ def _missing_windows(expected: Mapping[str, str], sync: IndexSync) -> list[str]:
 
 def _remove(tier: TierName, ids: Sequence[str], sync: IndexSync) -> None:
     if tier == "vector":
-        spaces: tuple[VectorSpace, ...] = ("chunks", "windows")
         for namespace in sync.registry.namespaces():
-            for space in spaces:
+            for space in SPACES:
                 sync.vector.delete(ids, namespace=namespace, space=space)
     else:
         (sync.lexical if tier == "lexical" else sync.graph).delete(ids)

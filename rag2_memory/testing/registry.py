@@ -21,7 +21,9 @@ KEEP = 5
 def written(document: Document, *texts: str, namespace: str = "default", knowledge: Knowledge | None = None) -> DocumentWrite:
     """Return a write of a document with one parent and one chunk per text; chunk ids follow key and text."""
     key = document_key(namespace, document.id)
-    parent = Parent(id=f"{key}-p{embed_hash(document.text)}", document_key=key, heading_path=(), text=document.text, tokens=9, start=0, end=9)
+    parent = Parent(
+        id=f"{key}-p{embed_hash(document.text)}", document_key=key, heading_path=(), text=document.text, tokens=9, start=0, end=9
+    )
     chunks = tuple(
         Chunk(
             id=chunk_id(document.id, text, namespace=namespace),
@@ -131,7 +133,12 @@ class RegistryContract:
         ids=["anonymous", "user", "group", "both", "a group's name as user", "other namespace"],
     )
     def test_a_scope_sees_only_what_it_may(self, registry: RegistryTier, scope: Scope, seen: set[str]) -> None:
-        acls = {"open": frozenset[str](), "ada": frozenset({"user:ada"}), "eng": frozenset({"group:eng"}), "none": frozenset({"user:nobody"})}
+        acls = {
+            "open": frozenset[str](),
+            "ada": frozenset({"user:ada"}),
+            "eng": frozenset({"group:eng"}),
+            "none": frozenset({"user:nobody"}),
+        }
         self.publish(registry, *(written(Document(id=name, text=name, acl=acl), name) for name, acl in acls.items()))
         ids = {chunk_id(name, name): name for name in acls}
         assert {ids[found] for found in registry.visible(ids, scope)} == seen
@@ -221,9 +228,9 @@ class RegistryContract:
         assert counts["chunks"] == counts["versions"] == counts["edges"] == 1
         assert counts["entities"] == 2
         left = registry.counts()
-        assert {name: left[name] for name in ("documents", "versions", "chunks", "entities", "mentions", "edges", "embeddings")} == dict.fromkeys(
-            ("documents", "versions", "chunks", "entities", "mentions", "edges", "embeddings"), 0
-        )
+        assert {
+            name: left[name] for name in ("documents", "versions", "chunks", "entities", "mentions", "edges", "embeddings")
+        } == dict.fromkeys(("documents", "versions", "chunks", "entities", "mentions", "edges", "embeddings"), 0)
         assert self.state(registry, "a") is None
 
     def test_a_purge_spares_what_another_document_states(self, registry: RegistryTier) -> None:

@@ -28,6 +28,7 @@ from rag2_memory.records import (
     LexicalDocument,
     Mention,
     MergeRecord,
+    Outline,
     Subgraph,
     SurfaceName,
     Watchlist,
@@ -344,6 +345,14 @@ class RegistryTier(ABC):
     @abstractmethod
     def visible(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
         """Return those chunk ids that the scope may see; the one guard of every route."""
+
+    @abstractmethod
+    def outlines(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Outline]:
+        """Return title and length of those chunks that the scope may see; as `visible`, for rankings."""
+
+    @abstractmethod
+    def size(self, namespace: str) -> int:
+        """Return how many published chunks a namespace has."""
 
     @abstractmethod
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> list[str] | None:

@@ -28,6 +28,7 @@ from rag2_memory.records import (
     LexicalDocument,
     Mention,
     MergeRecord,
+    Outline,
     SurfaceName,
 )
 from rag2_memory.tiers import sql_graph, sql_reading, sql_writing
@@ -49,6 +50,7 @@ class SqlRegistry(RegistryTier):
         self._engine = create_engine(url, **options)
         self._lock = threading.RLock()
         self._canonical: dict[str, dict[str, str]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
@@ -157,6 +159,18 @@ class SqlRegistry(RegistryTier):
     def visible(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
         with self._reading() as connection:
             return sql_reading.visible(connection, ids, scope, as_of)
+
+    def outlines(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Outline]:
+        with self._reading() as connection:
+            return sql_reading.outlines(connection, ids, scope, as_of)
+
+    def size(self, namespace: str) -> int:
+        generation = self.generation(namespace)
+        known = self._sizes.get(namespace)
+        if known is None or known[0] != generation:
+            with self._reading() as connection:
+                known = self._sizes[namespace] = (generation, sql_reading.size(connection, namespace))
+        return known[1]
 
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> list[str] | None:
         with self._reading() as connection:

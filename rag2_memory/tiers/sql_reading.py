@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, FromClause, Row, Select, and_, exists, func, or_, select
 
-from rag2_memory.records import DocumentState, LexicalDocument
+from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs, seconds
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
@@ -62,6 +62,28 @@ def visible(connection: Connection, ids: Collection[str], scope: Scope, as_of: A
         query = seen_chunks(scope, as_of, t.occurrences.c.chunk_id).where(t.occurrences.c.chunk_id.in_(part))
         found.update(connection.execute(query).scalars())
     return found
+
+
+def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
+    """Return title and length of those chunks that the scope sees."""
+    found: dict[str, Outline] = {}
+    columns = (t.occurrences.c.chunk_id, t.versions.c.title, t.chunks.c.tokens)
+    for part in batched(list(ids)):
+        query = seen_chunks(scope, as_of, *columns).where(
+            t.occurrences.c.chunk_id.in_(part), t.chunks.c.chunk_id == t.occurrences.c.chunk_id
+        )
+        found.update({row[0]: Outline(title=row[1], tokens=row[2]) for row in connection.execute(query)})
+    return found
+
+
+def size(connection: Connection, namespace: str) -> int:
+    """Return how many published chunks a namespace has."""
+    query = (
+        select(func.count())
+        .select_from(t.occurrences.join(t.documents, t.documents.c.document_key == t.occurrences.c.document_key))
+        .where(t.documents.c.namespace == namespace, t.documents.c.live_version == t.occurrences.c.version)
+    )
+    return int(connection.execute(query).scalar() or 0)
 
 
 def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> list[str] | None:

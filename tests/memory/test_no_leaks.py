@@ -120,7 +120,9 @@ class NoLeaks(RuleBasedStateMachine):
         context = self.memory.recall(question, scope=scope, budget=4_000)
         again = self.memory.recall(question, scope=scope, budget=4_000)
         assert again.text == context.text
-        routes = {route: [asdict(p) for p in self.memory.search(question, k=20, scope=scope, route=route)] for route in ("dense", "lexical")}
+        routes = {
+            route: [asdict(p) for p in self.memory.search(question, k=20, scope=scope, route=route)] for route in ("dense", "lexical")
+        }
         return {
             "search": [asdict(passage) for passage in self.memory.search(question, k=20, scope=scope)],
             "routes": routes,
@@ -139,9 +141,7 @@ class NoLeaks(RuleBasedStateMachine):
 
 
 TestNoLeaks = NoLeaks.TestCase
-TestNoLeaks.settings = settings(
-    max_examples=12, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestNoLeaks.settings = settings(max_examples=12, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_an_error_reveals_no_hidden_document(memory: Memory) -> None:
@@ -169,7 +169,11 @@ def test_a_failing_arm_reveals_nothing(memory: Memory, monkeypatch: pytest.Monke
 
 def test_one_percent_visible_gives_the_exact_filtered_ranking(memory: Memory) -> None:
     documents = [
-        Document(id=f"d{i}", text=f"Giraffe number {i} eats {word(i)} leaves near {word(i + 7)}.", acl=frozenset({"user:ada"} if i % 100 == 0 else {"user:bob"}))
+        Document(
+            id=f"d{i}",
+            text=f"Giraffe number {i} eats {word(i)} leaves near {word(i + 7)}.",
+            acl=frozenset({"user:ada"} if i % 100 == 0 else {"user:bob"}),
+        )
         for i in range(1_500)
     ]
     memory.ingest(documents)
