@@ -25,18 +25,21 @@ MAX_NAME_WORDS = 10
 MAX_QUERY_NAME_WORDS = 8
 """Longest n-gram of a query that is looked up; 99 % of the page titles in the development sets are shorter."""
 
-FUNCTION_WORDS = _words("""a an the this that these those i you he she it we they me him her us them my your his its our their mine yours hers ours
-    theirs who whom whose which what when where why how whether if as at by for from in into of off on onto out over per since
-    than through to toward towards under until up upon via with within without about above across after against along among
-    around before behind below beneath beside besides between beyond despite down during except inside near outside past
-    throughout and or but nor so yet not no because although though while whereas unless once both either neither each every
-    all any some few many most much more several such other another same own only just also even still then there here now is am
-    are was were be been being do does did has have had having can could may might must shall should will would however thus
-    therefore hence moreover furthermore meanwhile later earlier yes yeah ok okay hey hi hello thanks wow well oh let please
-    sure really see too very""")
+FUNCTION_WORDS = _words(
+    """
+    a an the this that these those i you he she it we they me him her us them my your his its our their mine yours hers ours theirs
+    who whom whose which what when where why how whether if as at by for from in into of off on onto out over per since than through
+    to toward towards under until up upon via with within without about above across after against along among around before behind
+    below beneath beside besides between beyond despite down during except inside near outside past throughout and or but nor so yet
+    not no because although though while whereas unless once both either neither each every all any some few many most much more
+    several such other another same own only just also even still then there here now is am are was were be been being do does did
+    has have had having can could may might must shall should will would however thus therefore hence moreover furthermore meanwhile
+    later earlier yes yeah ok okay hey hi hello thanks wow well oh let please sure really see too very
+    """
+)
 """Words that open a sentence with a capital without naming anything; alone they are never a name."""
 
-IDENTIFIER = re.compile(
+_IDENTIFIER = re.compile(
     r"""(?<![\w/.@-])(?:
         https?://[^\s<>"'`]+[^\s<>"'`.,;:!?)\]]              # URL
       | (?:~|\.{1,2})?(?:/[\w.@+-]*\w){2,}                    # /etc/app/main.conf, ./src/lib
@@ -46,19 +49,22 @@ IDENTIFIER = re.compile(
       | --[a-z][\w-]+                                         # --dry-run
       | v\d+(?:\.\d+)*(?:-[a-z0-9.]+)?\b                      # v2, v2.3.1-rc1
       | \d+(?:\.\d+){2,}(?:-[a-z0-9.]+)?\b                    # 2.3.1
-      | (?=[\w-]*\d)(?=[\w-]*[A-Za-z])[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*[-_][A-Za-z0-9]*\d[A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*  # X-402-V2
-      | [A-Za-z0-9]*_?\w*[A-Za-z0-9]_\w+                      # sys_init_v2, ERR_TIMEOUT
-      | __\w+__                                               # __init__
-      | [a-z]{2,}[a-z0-9]*(?:[A-Z][a-z0-9]+)+[A-Z]?           # getUserName
-      | (?:[A-Z][a-z0-9]+){3,}                                # UserNameParser
+      | (?P<code>[A-Za-z0-9]+(?:-\w+)+)                       # X-402-V2, IL-6
       | [A-Za-z_]\w+(?:(?:\.|::|->)[A-Za-z_]\w+)*\(\)         # run(), os.path.join()
       | [A-Za-z_]\w+(?:::[A-Za-z_]\w+)+                       # std::vector
-      | [a-z_]\w+(?:\.[a-z_]\w+){1,}                          # os.path, config.yaml
+      | [a-z_]\w+(?:\.[a-z_]\w+)+                            # os.path, config.yaml
+      | (?=\w*[^\W_]_\w)\w+ | __\w+__                        # sys_init_v2, ERR_TIMEOUT, __init__
+      | [a-z]{2}[a-z0-9]*(?:[A-Z][a-z0-9]+)+[A-Z]?            # getUserName
+      | (?:[A-Z][a-z0-9]+){3,}                                # UserNameParser
       | [A-Z]{1,4}\d{3,}\b                                    # E0502, HTTP404
     )""",
     re.VERBOSE,
 )
-"""Codes, versions, paths, flags and names of code: what must be found letter by letter."""
+_CODE_PART = re.compile(r"(?!(?:19|20)\d\ds?$)\w*\d\w*$")
+"""A part with a digit makes a hyphenated word a code, a year does not: `IL-6`, not `mid-1990s`."""
+
+MAX_IDENTIFIER_CHARS = 200
+"""Longer words are data, not names; the bound also keeps matching linear in the text."""
 
 _MAYBE_IDENTIFIER = re.compile(r"[_/\\]|[A-Za-z]-?\d|\d-?[A-Za-z]|[a-z][A-Z]|\.\w|::|->|\(\)|--")
 """A cheap test that every identifier passes and nearly every word fails."""
@@ -76,8 +82,12 @@ _INNER = _words("of the de la le les du des von van der den di da do del dos das
 """Lower-case words inside one name: `University of Copenhagen`, `Ludwig van Beethoven`."""
 _JOINING = _words("and in at for on with to from a an or n by into &")
 """Words that may stand inside a name or between two: the whole and the parts are given."""
-_CLOCK_WORDS = _words("""january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept
-    oct nov dec monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun am pm at on utc gmt""")
+_CLOCK_WORDS = _words(
+    """
+    january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct
+    nov dec monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun am pm at on utc gmt
+    """
+)
 _CLOCK_NUMBER = re.compile(r"\d+(?:st|nd|rd|th|am|pm|s)?")
 
 _Run = list[tuple[str, bool]]
@@ -160,8 +170,13 @@ def mentioned_names(text: str) -> tuple[str, ...]:
 
 def identifiers(text: str) -> tuple[str, ...]:
     """Return codes, versions, paths, flags and code names as written, each once, in order of appearance."""
-    suspects = [word for word in text.split() if _MAYBE_IDENTIFIER.search(word)]
-    return tuple(dict.fromkeys(match[0] for word in suspects for match in IDENTIFIER.finditer(word)))
+    found: dict[str, None] = {}
+    for word in text.split():
+        if len(word) <= MAX_IDENTIFIER_CHARS and _MAYBE_IDENTIFIER.search(word):
+            for match in _IDENTIFIER.finditer(word):
+                if match["code"] is None or any(_CODE_PART.match(part) for part in match["code"].split("-")[1:]):
+                    found[match[0]] = None
+    return tuple(found)
 
 
 def quoted_strings(text: str) -> tuple[str, ...]:
@@ -233,6 +248,8 @@ def _names_of(run: _Run) -> Iterator[str]:
                 if capital or part:
                     part.append(token)
             else:
+                while len(part) > 1 and part[-1] != "I" and _is_function_word(part[-1]):  # OBJECTIVE To, but World War I
+                    part.pop()
                 if part and _names_something(part):
                     yield " ".join(part)
                 part = []
@@ -241,7 +258,7 @@ def _names_of(run: _Run) -> Iterator[str]:
 def _names_something(tokens: Sequence[str]) -> bool:
     if not any(token[0].isupper() for token in tokens):
         return False
-    return len(tokens) > 1 or not _is_function_word(tokens[0])
+    return len(tokens) > 1 or (len(tokens[0]) > 1 and not _is_function_word(tokens[0]))
 
 
 def _is_function_word(token: str) -> bool:
