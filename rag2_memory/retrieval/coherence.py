@@ -256,7 +256,7 @@ def freshness(entry: CacheEntry, *, generation: int, now: datetime, staleness_se
     """
     if entry.dependencies.generation == generation:
         return "current"
-    if entry.created_at is not None and now - entry.created_at <= timedelta(seconds=staleness_seconds):
+    if entry.created_at is not None and timedelta(0) <= now - entry.created_at < timedelta(seconds=staleness_seconds):
         return "current"
     return "rerun" if entry.dependencies.rankings else "stale"
 
