@@ -199,8 +199,11 @@ def print_passage(rank: int, passage: Passage, *, full: bool) -> None:
 
 
 def snippet(text: str) -> str:
-    """Return the beginning of a text on one line, cut at a word."""
-    line = " ".join(text.split())
+    """Return the beginning of a text on one line, without the headings it opens with, cut at a word."""
+    body = text.lstrip()
+    while body.startswith("#") and "\n" in body:
+        body = body.split("\n", 1)[1].lstrip()
+    line = " ".join(body.split())
     if len(line) <= SNIPPET_CHARACTERS:
         return line
     return line[:SNIPPET_CHARACTERS].rsplit(" ", 1)[0] + " …"
@@ -238,7 +241,7 @@ def facts_table(found: list[Fact]) -> Any:
     """Return facts as a table, ended ones dimmed."""
     listed = table("subject", "relation", "object", "held", "stated by", whole=["subject", "object", "stated by"])
     for fact in found:
-        extra = "; ".join(f"{key}: {value}" for key, value in fact.properties.items())
+        extra = "; ".join(f"{key}: {value}" for key, value in fact.properties.items() if key != "observed_at")
         listed.add_row(
             fact.subject,
             fact.predicate,

@@ -12,7 +12,7 @@ import typer
 
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.asking import facts_table, snippet
-from rag2_memory.commands.opening import opened
+from rag2_memory.commands.opening import opened, waiting
 from rag2_memory.commands.terminal import console, emit_json, note, say, to_json
 from rag2_memory.commands.writing import print_report
 from rag2_memory.errors import InvalidRequestError
@@ -25,7 +25,7 @@ DEMO_MEMORY = Path(".demo/memory")
 WINDOW_TOKENS = 2_000
 """Budget of a demonstrated answer: small, so that choosing shows."""
 
-PASSAGES_SHOWN = 3
+PASSAGES_SHOWN, SNIPPETS_SHOWN = 3, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +43,17 @@ SHOWN = (
     Shown(
         query="Is it fine to do my job from a Portuguese beach for three weeks?", why="No word in common with the policy: meaning decides."
     ),
-    Shown(query="In which office does the lead of Project Lantern sit?", why="Two documents: one names the lead, the other the office."),
+    Shown(
+        query="Who owns the service from which fw-updater takes its ring definitions?",
+        why="Two documents: one names the service, the other its owner.",
+    ),
     Shown(
         query="who was leading Project Alpha when the database migration occurred in March?",
         why="A question about the past: the graph knows who led when.",
+    ),
+    Shown(
+        query="which component in Project Alpha was updated after the May security audit?",
+        why="An event dates the question: the audit stands in one document, the update in another.",
     ),
     Shown(
         query="What exactly did Harrow & Pike find in token-cache?",
@@ -89,6 +96,8 @@ def demo(
         if not as_json:
             print_report(report, head=f"1. Ingest: rag2 ingest {shown_path(corpus)} --memory {memory}")
             say("\n2. Ask", style="bold")
+        with waiting("loading the embedding model"):
+            opened_memory.services.embedder.embed([AGAIN.query])
         answers = [_ask(opened_memory, shown, as_json) for shown in (*SHOWN, AGAIN)]
         facts = opened_memory.facts(FACTS_ABOUT, predicate=FACTS_PREDICATE)
         if not as_json:
@@ -165,11 +174,11 @@ def _print_answer(shown: Shown, context: Context, ms: float) -> None:
     for number, fact in enumerate(context.facts[:PASSAGES_SHOWN], start=1):
         screen.print(Text.assemble((f"  [f{number}] ", "green"), str(fact), (f"  {', '.join(fact.documents)}", "dim")), soft_wrap=True)
     best = sorted(context.blocks, key=lambda block: -block.score)[:PASSAGES_SHOWN]
-    for block in best:
+    for rank, block in enumerate(best, start=1):
         place = " › ".join(dict.fromkeys((block.title, *block.heading_path)))
         screen.print(Text.assemble((f"  [{block.citation_id}] ", "green"), place, (f"  {block.document_id}", "dim")), soft_wrap=True)
-    if best:
-        screen.print(Text(f"        {snippet(best[0].text)}"), soft_wrap=True)
+        if rank <= SNIPPETS_SHOWN:
+            screen.print(Text(f"       {snippet(block.text)}"), soft_wrap=True)
     outcome = cache_outcome(context)
     told = f"  {len(context.blocks)} passages, {len(context.facts)} facts, {context.tokens:,} tokens of {WINDOW_TOKENS:,}; {ms:.0f} ms"
     screen.print(Text(told + (f"; cache {outcome}" if outcome else ""), style="dim"))

@@ -38,11 +38,8 @@ def corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "corpus")
 
 
-Run = Callable[..., Result]
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `rag2` in this process, with the fake embedder and no memory of the developer's own."""
     monkeypatch.setenv("RAG2_EMBEDDER", FAKE)
     monkeypatch.delenv("RAG2_MEMORY", raising=False)
@@ -54,6 +51,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         return result
 
     return run_it
+
+
+@pytest.fixture
+def read(run: Callable[..., Result]) -> Callable[..., Any]:
+    """Run `rag2 … --json` and read what it printed."""
+
+    def read_json(*arguments: object, stdin: str | None = None) -> Any:
+        return json.loads(run(*arguments, "--json", stdin=stdin).stdout)
+
+    return read_json
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +77,3 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def memory(built: Path, tmp_path: Path) -> Path:
     """A copy of the built memory that a test may change."""
     return Path(shutil.copytree(built, tmp_path / "memory"))
-
-
-def json_of(result: Result) -> Any:
-    """Read what a command printed with `--json`."""
-    return json.loads(result.stdout)
