@@ -238,8 +238,8 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _names_of(run: _Run) -> Iterator[str]:
-    """Give a run as a whole, then its parts around `and`, `in` …, then its parts around `of`, `the` …"""
-    for connectors in (frozenset[str](), _JOINING, _JOINING | _INNER):
+    """Give a run as a whole, then its parts around `and`, `in` …, then its parts around `of` and `the` too."""
+    for connectors in (frozenset[str](), _JOINING, _JOINING | {"of", "the"}):
         if connectors and not any(token in connectors and not capital for token, capital in run):
             continue
         part: list[str] = []

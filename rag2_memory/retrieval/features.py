@@ -19,17 +19,19 @@ QuestionType = Literal["who", "what", "when", "where", "why", "how", "how_many",
 RARE_SHARE = 0.01
 """A term is rare if at most this share of the chunks holds it; the BM25 weight of such a term is above ln(100) = 4.6."""
 
-RELATION_WORDS = frozenset(
-    """owns owned owner manages managed manager leads led leader works worked employs employed employer reports depends dependency
+_RELATIONS = """
+    owns owned owner manages managed manager leads led leader works worked employs employed employer reports depends dependency
     uses used calls called blocks blocked replaces replaced maintains maintained maintainer founded founder created creator wrote
     author directed director produced producer starring stars starred performed performer composed composer married spouse wife
     husband father mother parent child son daughter brother sister grandfather grandmother sibling born died located capital
-    member part belongs between related connected relationship same both""".split()
-)
+    member part belongs between related connected relationship same both
+"""
+RELATION_WORDS = frozenset(_RELATIONS.split())
 """Words that ask for a link between things, which the graph can follow; a hint for routing, never a filter."""
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:[.,]\d+)*%?(?![\w])")
+_KINDS: tuple[QuestionType, ...] = ("who", "what", "when", "where", "why", "how", "which")
 _QUESTION = re.compile(r"\b(how (?:many|much|often|long|old)|who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
 _YES_NO = re.compile(r"^\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must)\b", re.IGNORECASE)
 
@@ -117,9 +119,4 @@ def _question_type(query: str) -> QuestionType:
     word = match[1].lower()
     if word.startswith("how "):
         return "how_many"
-    if word in ("whom", "whose"):
-        return "who"
-    for kind in ("who", "what", "when", "where", "why", "how", "which"):
-        if word == kind:
-            return kind  # type: ignore[return-value]
-    return "statement"
+    return next((kind for kind in _KINDS if kind == word), "who")  # what remains are whom and whose
