@@ -28,6 +28,12 @@ WHOLE_WEIGHT = 2.0
 PART_WEIGHT = 0.5
 """Query weight of an identifier's parts."""
 
+STANDALONE = "="
+"""Begins a term that only an identifier by itself has, so that `token_cache.py` is found ahead of `services/auth/token_cache.py`."""
+
+VERBATIM = "=="
+"""Begins the term of an identifier by itself with its case, so that `TOKEN_CACHE` is found ahead of `token_cache`."""
+
 MAX_TERM_CHARS = 200
 """Longer terms (encoded data, mostly) are cut; far below tantivy's limit of 65,530 bytes."""
 
@@ -68,10 +74,15 @@ _HYPHEN_LEVEL = 2
 _EDGES = "-./\\:@'&+~,_#"
 _LETTER = rf"(?:[^\W\d_]|[{_MARKS}])"
 _PROSE = re.compile(rf"{_LETTER}+(?:[-'&/]{_LETTER}+)*")
-_SYMBOL = re.compile(r"[a-z]+[A-Z]|[A-Z][a-z]+[A-Z][a-z]+[A-Z]")
-"""Capitals as symbols have them: `getUserName`, `UserNameCache`; not `McDonald`."""
+_SYMBOL = re.compile(r"[a-z]{3,}[A-Z]|[a-z]+[A-Z][a-z]{2}|[A-Z][a-z]+[A-Z][a-z]+[A-Z]")
+"""Capitals as symbols have them: `getURL`, `userName`, `UserNameCache`; not `McDonald` or `mRNA`."""
 
-_QUANTITY = re.compile(r"\d+(?:st|nd|rd|th|s)?|\d+[.:]\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{4}-\d{1,4}(?:-\d\d)?|\d+/\d+", re.IGNORECASE)
+_QUANTITY = re.compile(
+    r"\d+(?:st|nd|rd|th|s)?(?:-[a-z]{3,})*|\d+[.:/-]\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{4}-\d\d-\d\d|(?:mid|early|late|pre|post)-\d{4}s?",
+    re.IGNORECASE,
+)
+"""Numbers, ordinals, ranges, scores, times, dates, and what prose makes of them: `20-year-old`, `mid-1980s`."""
+
 
 _HUMPS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _LETTERS_THEN_DIGITS = re.compile(r"[^\W\d_]{3,}(?=\d)|\d+(?=[^\W\d_]{3,})|[^\W\d_]{3,}|\d+")
@@ -200,8 +211,9 @@ class Analyzer:
         parts = list(dict.fromkeys(part for part in parts if part and part != whole))
         if not _is_identifier(token):
             return _weighted((whole, *parts))
-        weights = ((whole, WHOLE_WEIGHT), *((part, PART_WEIGHT) for part in parts))
-        return _Analysis((whole, *parts), weights if parts else ((whole, 1.0),), identifier=whole)
+        alone = (_cut(STANDALONE + fold(token)), _cut(VERBATIM + token))
+        weights = ((whole, WHOLE_WEIGHT if parts else 1.0), *((term, PART_WEIGHT) for term in (*alone, *parts)))
+        return _Analysis((whole, *alone, *parts), weights, identifier=whole)
 
     def _split(self, token: str, level: int, parts: list[str]) -> str:
         """Add the parts of a token at `level` and below, and return its whole form."""
