@@ -202,7 +202,9 @@ class Memory:
                 router=router,
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
-            memory = cls(folder=folder, services=services, extractor=extractor or PatternExtractor(schema=services.schema), splitter=splitter)
+            memory = cls(
+                folder=folder, services=services, extractor=extractor or PatternExtractor(schema=services.schema), splitter=splitter
+            )
             memory._recover()
         except BaseException:
             folder.release()
@@ -361,6 +363,19 @@ class Memory:
         with self._write_turn():
             state = self._state(document_id, namespace)
             return self._forget(state)
+
+    def remove(self, document_ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> tuple[str, ...]:
+        """Delete documents; returns the ids of those that were there.
+
+        They leave every answer at once and the indexes after. Earlier versions go as well, so `as_of` no longer finds them; `forget` also overwrites what
+        they left in the files and gives a receipt.
+        """
+        with self._write_turn():
+            states = [state for state in self.services.registry.states(namespace=namespace, document_ids=document_ids) if state.state != "deleted"]
+            if states:
+                self.services.registry.hide([state.key for state in states], state="deleted", now=self.services.clock(), keep_versions=0)
+                self._catch_up()
+            return tuple(state.document_id for state in states)
 
     def _forget(self, state: DocumentState) -> ForgetReceipt:
         services, now = self.services, self.services.clock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -365,6 +365,16 @@ class RegistryTier(ABC):
     @abstractmethod
     def parents(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Parent]:
         """Return those parent chunks whose document the scope may see."""
+
+    @abstractmethod
+    def metadata(
+        self, scope: Scope, *, document_ids: Collection[str] | None = None, prefix: str | None = None
+    ) -> dict[str, Mapping[str, Any]]:
+        """Return the metadata of documents that the scope sees, by id; of the given ids, or of those that begin with `prefix`."""
+
+    @abstractmethod
+    def annotate(self, key: str, metadata: Mapping[str, Any]) -> None:
+        """Replace the metadata of a document's newest version in place: no new version, nothing indexed anew."""
 
     @abstractmethod
     def document_text(self, document_id: str, scope: Scope, as_of: AsOf | None = None) -> str | None:

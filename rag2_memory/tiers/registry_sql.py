@@ -184,6 +184,16 @@ class SqlRegistry(RegistryTier):
         with self._reading() as connection:
             return sql_reading.parents(connection, ids, scope, as_of)
 
+    def metadata(
+        self, scope: Scope, *, document_ids: Collection[str] | None = None, prefix: str | None = None
+    ) -> dict[str, Mapping[str, Any]]:
+        with self._reading() as connection:
+            return sql_reading.document_metadata(connection, scope, document_ids, prefix)
+
+    def annotate(self, key: str, metadata: Mapping[str, Any]) -> None:
+        with self._writing() as connection:
+            sql_writing.annotate(connection, key, metadata)
+
     def document_text(self, document_id: str, scope: Scope, as_of: AsOf | None = None) -> str | None:
         with self._reading() as connection:
             return sql_reading.document_text(connection, document_id, scope, as_of)

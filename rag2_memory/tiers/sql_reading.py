@@ -15,6 +15,9 @@ from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs, seconds
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
+LAST_CHARACTER = "\U0010ffff"
+"""Sorts behind every character that an id may go on with."""
+
 WINDOW_TURNS = 1
 """Neighbours on each side of a conversation turn that its window holds (shared measurements: one before and one after)."""
 
@@ -175,6 +178,18 @@ def parents(connection: Connection, ids: Collection[str], scope: Scope, as_of: A
                 end=row.end,
             )
     return found
+
+
+def document_metadata(
+    connection: Connection, scope: Scope, document_ids: Collection[str] | None, prefix: str | None
+) -> dict[str, Mapping[str, Any]]:
+    """Return the metadata of documents that the scope sees, by id."""
+    source, condition = seen_versions(scope, None)
+    query = select(t.documents.c.document_id, t.versions.c.metadata).select_from(source).where(condition)
+    if prefix is not None:
+        query = query.where(t.documents.c.document_id >= prefix, t.documents.c.document_id < prefix + LAST_CHARACTER)
+    parts = [query] if document_ids is None else [query.where(t.documents.c.document_id.in_(part)) for part in batched(list(document_ids))]
+    return {row[0]: json.loads(row[1]) for part in parts for row in connection.execute(part)}
 
 
 def document_text(connection: Connection, document_id: str, scope: Scope, as_of: AsOf | None) -> str | None:

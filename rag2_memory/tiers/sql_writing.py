@@ -480,6 +480,16 @@ def take_source_acl(connection: Connection, key: str, acl: Collection[str]) -> N
     connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(source_acl=to_json(sorted(acl))))
 
 
+def annotate(connection: Connection, key: str, metadata: Mapping[str, Any]) -> None:
+    """Replace the metadata of a document's newest version in place."""
+    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
+    version = row.pending_version or row.live_version
+    this = (t.versions.c.document_key == key, t.versions.c.version == version)
+    connection.execute(update(t.versions).where(*this).values(metadata=to_json(dict(metadata))))
+    owe(connection, ("cache",), row.namespace, key, sorted(version_chunks(connection, key, version)) or [""])
+    changed(connection, {row.namespace})
+
+
 def relocate(connection: Connection, key: str, *, uri: str | None, root: str | None, modified_at: datetime | None) -> None:
     """Note where, and with which date, an unchanged document was found."""
     connection.execute(update(t.documents).where(t.documents.c.document_key == key).values(uri=uri, root=root))
