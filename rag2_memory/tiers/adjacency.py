@@ -7,18 +7,20 @@ rebuilt from the engine, reads it. Readers see one immutable `View`; a writer ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag2_memory.records import GraphEdge, GraphLink, GraphPassage
+from rag2_memory.records import GraphEdge, GraphLink, GraphPassage, MentionKind
 from rag2_memory.tiers.adjacency_rows import OPEN_END, OPEN_START, Array, EdgeRows, LinkRows, Segment, merged, micros, moment, take
 
 GONE = -1
 """Home of a passage that is not stored."""
+
+KINDS: tuple[MentionKind, MentionKind] = ("subject", "mention")
 
 MERGE_RATIO = 2
 """A segment is merged into the one before it once it has half its rows: about log2(n) segments, and each row moves about log2(n) times."""
@@ -28,29 +30,33 @@ YOUNG_ROWS = 4_096
 
 
 class Names:
-    """Dense numbers for names, in order of arrival."""
+    """Dense numbers for ids, each of one namespace, in order of arrival."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self.names: list[str] = list(names)
-        self._numbers = {name: number for number, name in enumerate(self.names)}
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        """By number."""
+        self.namespaces: list[str] = []
+        """By number."""
+        self._numbers: dict[str, dict[str, int]] = {}
 
-    def __len__(self) -> int:
-        return len(self.names)
+    def find(self, namespace: str, ids: Iterable[str]) -> list[int]:
+        """Return the numbers of those ids that have one, without repeats, in the order given."""
+        known = self._numbers.get(namespace, {})
+        return [known[key] for key in dict.fromkeys(ids) if key in known]
 
-    def __getitem__(self, number: int) -> str:
-        return self.names[number]
+    def numbering(self, namespace: str) -> Callable[[str], int]:
+        """Return a function from id to number that gives new ids a number."""
+        known = self._numbers.setdefault(namespace, {})
 
-    def find(self, name: str) -> int:
-        """Return a name's number, -1 where it has none."""
-        return self._numbers.get(name, -1)
+        def number(key: str) -> int:
+            found = known.get(key)
+            if found is None:
+                found = known[key] = len(self.ids)
+                self.ids.append(key)
+                self.namespaces.append(namespace)
+            return found
 
-    def number(self, name: str) -> int:
-        """Return a name's number, giving it one if needed."""
-        known = self._numbers.get(name)
-        if known is None:
-            known = self._numbers[name] = len(self.names)
-            self.names.append(name)
-        return known
+        return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,124 +87,105 @@ class Change:
     """Namespace and id of entities that nothing is tied to any longer."""
 
 
-def entity_key(namespace: str, entity_id: str) -> str:
-    """Return a name that no other namespace's entity can have."""
-    return f"{len(namespace)}:{namespace}:{entity_id}"
-
-
-def entity_of(key: str) -> tuple[str, str]:
-    """Return the namespace and the id that make up an entity's key."""
-    size, rest = key.split(":", 1)
-    return rest[: int(size)], rest[int(size) + 1 :]
-
-
 class Adjacency:
     """Numbers for names, and the current view."""
 
     def __init__(self) -> None:
         self.passages = Names()
-        self.namespaces: list[str] = []
-        """By passage."""
         self.entities = Names()
         self.predicates = Names()
         self.view = View()
+        self._homes: dict[str, int] = {}
+        """By passage id, whatever its namespace: its number."""
         self._last_segment = 0
 
     @classmethod
     def stored(
         cls,
-        passages: Iterable[Sequence[str]],
-        links: Iterable[tuple[str, str, str, float]],
-        edges: Iterable[tuple[str, str, str, str, str, datetime | None, datetime | None]],
+        passages: Iterable[Sequence[Any]],
+        links: Iterable[Sequence[Any]],
+        edges: Iterable[Sequence[Any]],
     ) -> Adjacency:
-        """Build one from what an engine holds.
+        """Build one from the rows that an engine holds.
 
         Args:
             passages: Id and namespace.
-            links: Passage id, entity key, kind, weight.
-            edges: Subject key, object key, edge id, predicate, passage id, and the window's bounds, aware.
+            links: Passage id, entity id, kind, weight.
+            edges: Passage id, subject id, object id, edge id, predicate, and the window's bounds, aware.
         """
         adjacency = cls()
         for key, namespace in passages:
-            adjacency.passages.number(key)
-            adjacency.namespaces.append(namespace)
-        passage, entity, predicate = adjacency.passages.number, adjacency.entities.number, adjacency.predicates.number
-        link_rows = [(passage(p), entity(e), int(kind == "mention"), weight) for p, e, kind, weight in links]
+            adjacency._homes[key] = adjacency.passages.numbering(namespace)(key)
+        homes, namespaces, predicate = adjacency._homes, adjacency.passages.namespaces, adjacency.predicates.numbering("")
+        entity = {namespace: adjacency.entities.numbering(namespace) for namespace in set(namespaces)}
+        link_rows = [(home := homes[p], entity[namespaces[home]](e), int(kind == "mention"), weight) for p, e, kind, weight in links]
         edge_rows = [
-            (passage(p), entity(s), entity(o), predicate(name), micros(start, OPEN_START), micros(end, OPEN_END), edge_id.encode())
-            for s, o, edge_id, name, p, start, end in edges
+            (
+                home := homes[p],
+                entity[namespaces[home]](subject),
+                entity[namespaces[home]](target),
+                predicate(name),
+                micros(start, OPEN_START),
+                micros(end, OPEN_END),
+                edge_id.encode(),
+            )
+            for p, subject, target, edge_id, name, start, end in edges
         ]
         adjacency._begin(LinkRows.of(link_rows), EdgeRows.of(edge_rows))
         return adjacency
 
     def _begin(self, links: LinkRows, edges: EdgeRows) -> None:
         """Make rows, whose names have their numbers, the only segment."""
-        size = len(self.entities)
+        size = len(self.entities.ids)
         self._last_segment = 1
         self.view = View(
             segments=(Segment.of(1, links, edges),),
-            home=np.full(len(self.passages), 1, dtype=np.int32),
+            home=np.full(len(self.passages.ids), 1, dtype=np.int32),
             links_of=_count([links.entity], size),
             edges_of=_count([edges.subject, edges.object], size),
         )
 
-    def __contains__(self, passage_id: str) -> bool:
-        number = self.passages.find(passage_id)
-        return 0 <= number < len(self.view.home) and bool(self.view.home[number] != GONE)
-
-    def ids(self) -> Iterator[str]:
-        """Yield the ids of stored passages."""
-        for number in np.flatnonzero(self.view.home != GONE).tolist():
-            yield self.passages[number]
-
     def find_passages(self, view: View, namespace: str, ids: Iterable[str]) -> Array:
         """Return the numbers of those passages of a namespace that are stored, without repeats, in the order given."""
-        home = view.home
-        numbers = (self.passages.find(key) for key in dict.fromkeys(ids))
-        kept = [n for n in numbers if 0 <= n < len(home) and home[n] != GONE and self.namespaces[n] == namespace]
-        return np.array(kept, dtype=np.int32)
+        found = np.array(self.passages.find(namespace, ids), dtype=np.int32)
+        found = found[found < len(view.home)]
+        return found[view.home[found] != GONE]
 
     def find_entities(self, view: View, namespace: str, ids: Iterable[str]) -> Array:
         """Return the numbers of those entities of a namespace that are tied to something, without repeats, in the order given."""
-        numbers = (self.entities.find(entity_key(namespace, key)) for key in dict.fromkeys(ids))
-        return np.array([n for n in numbers if 0 <= n < len(view.links_of) and view.links_of[n] + view.edges_of[n] > 0], dtype=np.int32)
+        found = np.array(self.entities.find(namespace, ids), dtype=np.int32)
+        found = found[found < len(view.links_of)]
+        return found[view.links_of[found] + view.edges_of[found] > 0]
 
     def get(self, passage_id: str) -> GraphPassage | None:
         """Return a passage's projection, links and edges in their order of comparison."""
-        if passage_id not in self:
+        view, number = self.view, self._homes.get(passage_id, len(self.view.home))
+        if number >= len(view.home) or view.home[number] == GONE:
             return None
-        number = self.passages.find(passage_id)
-        view, namespace = self.view, self.namespaces[number]
         segment = next(part for part in view.segments if part.number == view.home[number])
         links = take(segment.links, segment.links_of_passages(np.array([number]))[1])
         edges = take(segment.edges, segment.edges_of_passages(np.array([number]))[1])
-        return ordered(
-            GraphPassage(id=passage_id, namespace=namespace, links=self.links(links, namespace), edges=self.edges(edges, namespace))
-        )
+        namespace = self.passages.namespaces[number]
+        return ordered(GraphPassage(id=passage_id, namespace=namespace, links=self.links(links), edges=self.edges(edges)))
 
-    def links(self, rows: LinkRows, namespace: str) -> tuple[GraphLink, ...]:
+    def links(self, rows: LinkRows) -> tuple[GraphLink, ...]:
         """Return rows as records."""
-        passages, entities, cut = self.passages.names, self.entities.names, len(entity_key(namespace, ""))
+        passages, entities = self.passages.ids, self.entities.ids
         return tuple(
-            GraphLink(passage_id=passages[p], entity_id=entities[e][cut:], kind="mention" if m else "subject", weight=w)
+            GraphLink(passage_id=passages[p], entity_id=entities[e], kind=KINDS[m], weight=w)
             for p, e, m, w in zip(rows.passage.tolist(), rows.entity.tolist(), rows.mention.tolist(), rows.weight.tolist(), strict=True)
         )
 
-    def edges(self, rows: EdgeRows, namespace: str) -> tuple[GraphEdge, ...]:
+    def edges(self, rows: EdgeRows) -> tuple[GraphEdge, ...]:
         """Return rows as records."""
-        passages, entities, predicates, cut = (
-            self.passages.names,
-            self.entities.names,
-            self.predicates.names,
-            len(entity_key(namespace, "")),
-        )
+        passages, entities, predicates = self.passages.ids, self.entities.ids, self.predicates.ids
         columns = (rows.edge_id, rows.subject, rows.predicate, rows.object, rows.passage, rows.start, rows.end)
         return tuple(
             GraphEdge(
                 edge_id=edge_id.decode(),
-                subject_id=entities[subject][cut:],
+                subject_id=entities[subject],
                 predicate=predicates[predicate],
-                object_id=entities[target][cut:],
+                object_id=entities[target],
                 passage_id=passages[passage],
                 valid_from=moment(start),
                 valid_to=moment(end),
@@ -209,18 +196,19 @@ class Adjacency:
     def change(self, upserted: Sequence[GraphPassage], deleted: Iterable[str]) -> Change:
         """Return what replacing some passages and removing others makes of the current view; `view` then has to be set to it."""
         view = self.view
+        before = [number for key in (*(passage.id for passage in upserted), *deleted) if (number := self._homes.get(key)) is not None]
         links, edges, touched = self._rows(upserted)
-        gone = [number for number in map(self.passages.find, deleted) if 0 <= number < len(view.home)]
-        home = _grown(view.home, len(self.passages), GONE)
-        old_links, old_edges = self._held(np.array([*touched, *gone], dtype=np.int64))
+        home = _grown(view.home, len(self.passages.ids), GONE)
+        old_links, old_edges = self._held(np.array(before, dtype=np.int64))
         self._last_segment += 1
         fresh = Segment.of(self._last_segment, links, edges)
-        home[gone] = GONE
+        home[before] = GONE
         home[touched] = fresh.number
-        size = len(self.entities)
-        links_of = _grown(view.links_of, size, 0) + _count([links.entity], size) - _count(old_links, size)
-        edges_of = _grown(view.edges_of, size, 0) + _count([edges.subject, edges.object], size) - _count(old_edges, size)
-        before, after = _grown(view.links_of, size, 0) + _grown(view.edges_of, size, 0), links_of + edges_of
+        size = len(self.entities.ids)
+        links_before, edges_before = _grown(view.links_of, size, 0), _grown(view.edges_of, size, 0)
+        links_of = links_before + _count([links.entity], size) - _count(old_links, size)
+        edges_of = edges_before + _count([edges.subject, edges.object], size) - _count(old_edges, size)
+        tied_before, tied = links_before + edges_before > 0, links_of + edges_of > 0
         return Change(
             view=View(
                 segments=self._merged((*view.segments, fresh), home, int(links_of.sum() + edges_of.sum() // 2)),
@@ -228,29 +216,26 @@ class Adjacency:
                 links_of=links_of,
                 edges_of=edges_of,
             ),
-            created=tuple(entity_of(self.entities[n]) for n in np.flatnonzero((before == 0) & (after > 0)).tolist()),
-            orphaned=tuple(entity_of(self.entities[n]) for n in np.flatnonzero((before > 0) & (after == 0)).tolist()),
+            created=tuple((self.entities.namespaces[n], self.entities.ids[n]) for n in np.flatnonzero(tied & ~tied_before).tolist()),
+            orphaned=tuple((self.entities.namespaces[n], self.entities.ids[n]) for n in np.flatnonzero(tied_before & ~tied).tolist()),
         )
 
     def _rows(self, passages: Sequence[GraphPassage]) -> tuple[LinkRows, EdgeRows, list[int]]:
         links: list[tuple[int, int, int, float]] = []
         edges: list[tuple[int, int, int, int, int, int, bytes]] = []
         touched: list[int] = []
-        entity = self.entities.number
+        predicate = self.predicates.numbering("")
         for passage in passages:
-            number = self.passages.number(passage.id)
-            if number == len(self.namespaces):
-                self.namespaces.append(passage.namespace)
-            self.namespaces[number] = passage.namespace
-            prefix = entity_key(passage.namespace, "")
-            touched.append(number)
-            links += [(number, entity(prefix + item.entity_id), int(item.kind == "mention"), item.weight) for item in passage.links]
+            home = self._homes[passage.id] = self.passages.numbering(passage.namespace)(passage.id)
+            entity = self.entities.numbering(passage.namespace)
+            touched.append(home)
+            links += [(home, entity(item.entity_id), int(item.kind == "mention"), item.weight) for item in passage.links]
             edges += [
                 (
-                    number,
-                    entity(prefix + item.subject_id),
-                    entity(prefix + item.object_id),
-                    self.predicates.number(item.predicate),
+                    home,
+                    entity(item.subject_id),
+                    entity(item.object_id),
+                    predicate(item.predicate),
                     micros(item.valid_from, OPEN_START),
                     micros(item.valid_to, OPEN_END),
                     item.edge_id.encode(),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.records import Subgraph
-from rag2_memory.tiers.adjacency import Adjacency, View, entity_key
+from rag2_memory.tiers.adjacency import Adjacency, View
 from rag2_memory.tiers.adjacency_rows import OPEN_END, Array, EdgeRows, LinkRows, join, take
 
 _NO_LINKS, _NO_EDGES = LinkRows.of(()), EdgeRows.of(())
@@ -36,14 +36,13 @@ def neighbourhood(adjacency: Adjacency, bounds: Bounds, *, namespace: str, passa
     seed_links = walk.links_of_passages(seeds)
     edges = walk.walk(adjacency.find_entities(view, namespace, entities), seed_links.entity)
     links = join([seed_links, walk.links_of_reached(seeds)])
-    cut = len(entity_key(namespace, ""))
-    names = adjacency.entities.names
+    names = adjacency.entities.ids
     degrees = zip(walk.reached.tolist(), view.links_of[walk.reached].tolist(), strict=True)
     return Subgraph(
-        links=adjacency.links(take(links, slice(bounds.limit)), namespace),
-        edges=adjacency.edges(take(edges, slice(bounds.limit)), namespace),
+        links=adjacency.links(take(links, slice(bounds.limit))),
+        edges=adjacency.edges(take(edges, slice(bounds.limit))),
         truncated=walk.truncated or max(len(links.passage), len(edges.passage)) > bounds.limit,
-        degrees={names[number][cut:]: count for number, count in degrees},
+        degrees={names[number]: count for number, count in degrees},
     )
 
 

@@ -156,7 +156,7 @@ class GraphTier(ABC):
         subjects_per_entity: int = 32,
         mentions_per_entity: int = 32,
         edges_per_entity: int = 64,
-        limit: int = 5_000,
+        limit: int = 2_000,
     ) -> Subgraph:
         """Return the links of the seed passages and of every entity reached, and the edges within `hops` of the seeds.
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.records import GraphEdge, GraphLink, GraphPassage, Subgraph
-from rag2_memory.tiers.adjacency import Adjacency, entity_key, ordered
+from rag2_memory.tiers.adjacency import Adjacency, ordered
 from rag2_memory.tiers.adjacency_rows import OPEN_END, OPEN_START, micros
 from rag2_memory.tiers.adjacency_walk import Bounds, neighbourhood
 from rag2_memory.tiers.base import GraphTier
@@ -40,19 +41,42 @@ SCHEMA = (
     " valid_from TIMESTAMP, valid_to TIMESTAMP)",
 )
 
-# The planner looks up a list's rows by hash only where each MATCH has one endpoint and the fields are named before: with two endpoints in one
-# MATCH, or x.field in the pattern, it multiplies whole tables. Moments are text, since a column of nothing but NULL has no type.
-CREATE_LINKS = """
-UNWIND $rows AS x WITH x.passage AS passage, x.entity AS entity, x.kind AS kind, x.weight AS weight
+# Rows travel as one text: turning a list of dictionaries into the engine's values takes three times as long as storing them. The planner looks
+# rows up by hash only where each MATCH has one endpoint and the fields are named before; otherwise it multiplies whole tables.
+ROWS = "UNWIND string_split($text, $between_rows) AS row WITH string_split(row, $between_fields) AS x WITH "
+CREATE_PASSAGES = ROWS + "x[1] AS id, x[2] AS namespace CREATE (:Passage {id: id, namespace: namespace})"
+CREATE_ENTITIES = ROWS + "x[1] AS key, x[2] AS id, x[3] AS namespace CREATE (:Entity {key: key, id: id, namespace: namespace})"
+CREATE_LINKS = (
+    ROWS
+    + """x[1] AS passage, x[2] AS entity, x[3] AS kind, CAST(x[4] AS DOUBLE) AS weight
 MATCH (p:Passage) WHERE p.id = passage WITH p, entity, kind, weight
 MATCH (e:Entity) WHERE e.key = entity CREATE (p)-[:LINK {kind: kind, weight: weight}]->(e)"""
-CREATE_EDGES = """
-UNWIND $rows AS x WITH x.subject AS subject, x.object AS object, x.edge_id AS edge_id, x.predicate AS predicate, x.passage AS passage,
-    CAST(x.valid_from AS TIMESTAMP) AS valid_from, CAST(x.valid_to AS TIMESTAMP) AS valid_to
+)
+CREATE_EDGES = (
+    ROWS
+    + """x[1] AS subject, x[2] AS object, x[3] AS edge_id, x[4] AS predicate, x[5] AS passage,
+    CAST(CASE WHEN x[6] = '-' THEN NULL ELSE x[6] END AS TIMESTAMP) AS valid_from,
+    CAST(CASE WHEN x[7] = '-' THEN NULL ELSE x[7] END AS TIMESTAMP) AS valid_to
 MATCH (s:Entity) WHERE s.key = subject WITH s, object, edge_id, predicate, passage, valid_from, valid_to
 MATCH (o:Entity) WHERE o.key = object
 CREATE (s)-[:EDGE {edge_id: edge_id, predicate: predicate, passage: passage, valid_from: valid_from, valid_to: valid_to}]->(o)"""
-EDGE_COLUMNS = "s.key, o.key, r.edge_id, r.predicate, r.passage, r.valid_from, r.valid_to"
+)
+DELETE_LINKS = "MATCH (p:Passage {id: $passage})-[l:LINK]->() DELETE l"
+DELETE_EDGES = "MATCH (s:Entity {key: $subject})-[r:EDGE]->() WHERE r.passage = $passage DELETE r"
+DELETE_MANY_LINKS = ROWS + "x[1] AS passage MATCH (p:Passage)-[l:LINK]->() WHERE p.id = passage DELETE l"
+DELETE_MANY_EDGES = ROWS + "x[1] AS passage MATCH ()-[r:EDGE]->() WHERE r.passage = passage DELETE r"
+DELETE_PASSAGES = ROWS + "x[1] AS passage MATCH (p:Passage) WHERE p.id = passage DELETE p"
+DELETE_ENTITIES = ROWS + "x[1] AS entity MATCH (e:Entity) WHERE e.key = entity DELETE e"
+MOVE_PASSAGE = "MATCH (p:Passage {id: $passage}) SET p.namespace = $namespace"
+MARK_STATE = "MERGE (s:State {name: 'written'}) SET s.value = $value"
+
+OPEN = "-"
+"""Stands for an absent moment: `string_split` drops empty fields."""
+
+SEPARATORS = ("\x1e", "\x1f", *map(chr, range(0xE000, 0xE100)))
+"""Candidates for what stands between rows and fields: two that occur in none of them."""
+
+EDGE_COLUMNS = "r.passage, s.id, o.id, r.edge_id, r.predicate, r.valid_from, r.valid_to"
 VALID_AT = "(r.valid_from IS NULL OR r.valid_from <= $at) AND (r.valid_to IS NULL OR r.valid_to > $at OR (r.valid_to = $at AND r.valid_from = $at))"
 
 
@@ -105,19 +129,16 @@ class KuzuGraphTier(GraphTier):
             change = adjacency.change(upserted, deleted)
             with self._database.transaction() as run:
                 _remove_rows(run, replaced)
-                _in_parts(run, "UNWIND $rows AS x MATCH (p:Passage) WHERE p.id = x DELETE p", deleted)
+                _in_parts(run, DELETE_PASSAGES, ((key,) for key in deleted))
                 for passage in upserted:
                     if passage.id in known:
-                        run("MATCH (p:Passage {id: $id}) SET p.namespace = $namespace", id=passage.id, namespace=passage.namespace)
-                new = [{"id": passage.id, "namespace": passage.namespace} for passage in upserted if passage.id not in known]
-                _in_parts(run, "UNWIND $rows AS x CREATE (:Passage {id: x.id, namespace: x.namespace})", new)
-                entities = [{"key": entity_key(*entity), "namespace": entity[0], "id": entity[1]} for entity in change.created]
-                _in_parts(run, "UNWIND $rows AS x CREATE (:Entity {key: x.key, id: x.id, namespace: x.namespace})", entities)
-                _in_parts(run, CREATE_LINKS, [_link_row(passage, link) for passage in upserted for link in passage.links])
-                _in_parts(run, CREATE_EDGES, [_edge_row(passage, edge) for passage in upserted for edge in passage.edges])
-                orphaned = [entity_key(*entity) for entity in change.orphaned]
-                _in_parts(run, "UNWIND $rows AS x MATCH (e:Entity) WHERE e.key = x DETACH DELETE e", orphaned)
-                run("MERGE (s:State {name: 'written'}) SET s.value = $value", value=uuid.uuid4().hex)
+                        run(MOVE_PASSAGE, passage=passage.id, namespace=passage.namespace)
+                _in_parts(run, CREATE_PASSAGES, ((passage.id, passage.namespace) for passage in upserted if passage.id not in known))
+                _in_parts(run, CREATE_ENTITIES, ((entity_key(*entity), entity[1], entity[0]) for entity in change.created))
+                _in_parts(run, CREATE_LINKS, (_link_row(passage, link) for passage in upserted for link in passage.links))
+                _in_parts(run, CREATE_EDGES, (_edge_row(passage, edge) for passage in upserted for edge in passage.edges))
+                _in_parts(run, DELETE_ENTITIES, ((entity_key(*entity),) for entity in change.orphaned))
+                run(MARK_STATE, value=uuid.uuid4().hex)
         except BaseException:
             self._adjacency = None  # whether the commit happened is known to the engine alone
             raise
@@ -137,7 +158,7 @@ class KuzuGraphTier(GraphTier):
         subjects_per_entity: int = 32,
         mentions_per_entity: int = 32,
         edges_per_entity: int = 64,
-        limit: int = 5_000,
+        limit: int = 2_000,
     ) -> Subgraph:
         window = None if valid_from is None and valid_to is None else (micros(valid_from, OPEN_START), micros(valid_to, OPEN_END))
         bounds = Bounds(
@@ -220,48 +241,56 @@ class KuzuGraphTier(GraphTier):
     def _load(self) -> Adjacency:
         with self._database.reading() as run:
             passages = run("MATCH (p:Passage) RETURN p.id, p.namespace")
-            links = run("MATCH (p:Passage)-[l:LINK]->(e:Entity) RETURN p.id, e.key, l.kind, l.weight")
+            links = run("MATCH (p:Passage)-[l:LINK]->(e:Entity) RETURN p.id, e.id, l.kind, l.weight")
             edges = run(f"MATCH (s:Entity)-[r:EDGE]->(o:Entity) RETURN {EDGE_COLUMNS}")
-        return Adjacency.stored(passages, ((*row,) for row in links), ((*row[:5], _aware(row[5]), _aware(row[6])) for row in edges))
+        return Adjacency.stored(passages, links, ((*row[:5], _aware(row[5]), _aware(row[6])) for row in edges))
+
+
+def entity_key(namespace: str, entity_id: str) -> str:
+    """Return a key that no other namespace's entity can have."""
+    return f"{len(namespace)}:{namespace}:{entity_id}"
 
 
 def _remove_rows(run: Run, passages: Sequence[GraphPassage]) -> None:
-    """Remove the links and edges of passages as they are stored."""
-    ids = [passage.id for passage in passages]
+    """Remove the links and edges of passages, given as they are stored."""
     linked = [passage.id for passage in passages if passage.links]
     if len(linked) < SCAN_FROM:
         for key in linked:
-            run("MATCH (p:Passage {id: $id})-[l:LINK]->() DELETE l", id=key)
+            run(DELETE_LINKS, passage=key)
     else:
-        _in_parts(run, "UNWIND $rows AS x MATCH (p:Passage)-[l:LINK]->() WHERE p.id = x DELETE l", linked)
+        _in_parts(run, DELETE_MANY_LINKS, ((key,) for key in linked))
     starts = {(entity_key(passage.namespace, edge.subject_id), passage.id) for passage in passages for edge in passage.edges}
     if len(starts) < SCAN_FROM:
         for subject, key in starts:
-            run("MATCH (s:Entity {key: $subject})-[r:EDGE]->() WHERE r.passage = $id DELETE r", subject=subject, id=key)
+            run(DELETE_EDGES, subject=subject, passage=key)
     else:
-        _in_parts(run, "UNWIND $rows AS x MATCH ()-[r:EDGE]->() WHERE r.passage = x DELETE r", ids)
+        _in_parts(run, DELETE_MANY_EDGES, ((passage.id,) for passage in passages if passage.edges))
 
 
-def _in_parts(run: Run, statement: str, rows: Collection[Any]) -> None:
-    rows = list(rows)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        run(statement, rows=rows[start : start + ROWS_AT_ONCE])
+def _in_parts(run: Run, statement: str, rows: Iterable[tuple[str, ...]]) -> None:
+    """Run a statement over rows, some thousand at a time."""
+    rest = iter(rows)
+    while part := list(islice(rest, ROWS_AT_ONCE)):
+        used = "".join(chain.from_iterable(part))
+        between_rows, between_fields = islice((mark for mark in SEPARATORS if mark not in used), 2)
+        run(statement, text=between_rows.join(map(between_fields.join, part)), between_rows=between_rows, between_fields=between_fields)
 
 
 def _checked(passage: GraphPassage) -> GraphPassage:
-    """Refuse what no engine could give back.
+    """Refuse what the engine could not give back.
 
     Raises:
-        InvalidRequestError: If a link or an edge names another passage, or text is not valid Unicode.
+        InvalidRequestError: If a link or an edge names another passage, a text is empty, or one is not valid Unicode.
     """
-    texts = [passage.id, passage.namespace]
-    for item in {item.passage_id for item in passage.links} | {item.passage_id for item in passage.edges}:
-        if item != passage.id:
-            raise InvalidRequestError(f"got a link or an edge of the passage {item!r} in the passage {passage.id!r}; needed passage_id={passage.id!r}.")
-    texts += [link.entity_id for link in passage.links]
+    named = {link.passage_id for link in passage.links} | {edge.passage_id for edge in passage.edges}
+    if strays := named - {passage.id}:
+        raise InvalidRequestError(f"got links or edges of {sorted(strays)} in the passage {passage.id!r}; needed passage_id={passage.id!r}.")
+    texts = [passage.id, passage.namespace, *(link.entity_id for link in passage.links)]
     texts += [text for edge in passage.edges for text in (edge.edge_id, edge.subject_id, edge.predicate, edge.object_id)]
+    if not all(texts):
+        raise InvalidRequestError(f"got an empty id, name or predicate in {passage!r}; needed text.")
     try:
-        "\n".join(texts).encode()
+        "".join(texts).encode()
     except UnicodeEncodeError as exc:
         raise InvalidRequestError(
             f"got text that is not valid Unicode in the passage {passage.id!r}: {exc}. Replace lone surrogates."
@@ -269,24 +298,24 @@ def _checked(passage: GraphPassage) -> GraphPassage:
     return passage
 
 
-def _link_row(passage: GraphPassage, link: GraphLink) -> dict[str, Any]:
-    return {"passage": passage.id, "entity": entity_key(passage.namespace, link.entity_id), "kind": link.kind, "weight": float(link.weight)}
+def _link_row(passage: GraphPassage, link: GraphLink) -> tuple[str, ...]:
+    return passage.id, entity_key(passage.namespace, link.entity_id), link.kind, repr(float(link.weight))
 
 
-def _edge_row(passage: GraphPassage, edge: GraphEdge) -> dict[str, Any]:
-    return {
-        "subject": entity_key(passage.namespace, edge.subject_id),
-        "object": entity_key(passage.namespace, edge.object_id),
-        "edge_id": edge.edge_id,
-        "predicate": edge.predicate,
-        "passage": passage.id,
-        "valid_from": _as_text(edge.valid_from),
-        "valid_to": _as_text(edge.valid_to),
-    }
+def _edge_row(passage: GraphPassage, edge: GraphEdge) -> tuple[str, ...]:
+    return (
+        entity_key(passage.namespace, edge.subject_id),
+        entity_key(passage.namespace, edge.object_id),
+        edge.edge_id,
+        edge.predicate,
+        passage.id,
+        _as_text(edge.valid_from),
+        _as_text(edge.valid_to),
+    )
 
 
-def _as_text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")
+def _as_text(moment: datetime | None) -> str:
+    return OPEN if moment is None else moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")
 
 
 def _aware(moment: datetime | None) -> datetime | None:
