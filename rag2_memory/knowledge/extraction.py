@@ -16,7 +16,7 @@ from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, f
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.knowledge.patterns import words_of
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
-from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of
+from rag2_memory.knowledge.shapes import LINK, Context, Stamp, shape_of
 from rag2_memory.knowledge.statements import relation_of, relations_in, validity
 from rag2_memory.knowledge.structure import Unit, sentences, table_header, units
 from rag2_memory.records import Extraction, NamedEntity, Relation
@@ -37,6 +37,8 @@ _DOCUMENT_LIKE = re.compile(
 _CHANGES = re.compile(r"\b(?:release|changelog|change log|changes|what's new|version|upgrade notes)\b", re.IGNORECASE)
 _UNCHANGED = re.compile(r"\b(?:no changes?|unchanged|not changed|known issues?|unaffected)\b", re.IGNORECASE)
 _SINCE = re.compile(r"\b(?:as of|from|since|effective|starting|with effect from)\b", re.IGNORECASE)
+_LOOK_BACK_SENTENCES = 5
+_LOOKS_BACK = re.compile(r"[*_\s]*(?:It|He|She|They|This|That|[A-Z][a-z]+ (?:by|on)|Depends|Uses|Requires|Needs|Exports|Exposes|Provides|Replaces|Supersedes|Call|Use)\b")
 _LOWER = re.compile(r"(?<![\w'’-])[a-z]{2,}(?![\w-])")
 _TRAILING_KEY = re.compile(r"(?P<subject>.*?)[ ]?\b(?P<key>[A-Za-z]+(?: [a-z]+)?)[:*. ]*$")
 
@@ -54,6 +56,8 @@ class _Reading:
     relations: list[Relation] = field(default_factory=list)
     entities: list[NamedEntity] = field(default_factory=list)
     pairs: list[Unit] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """The sentences before, if they stated nothing: they are read for names only where the next one looks back."""
     header: tuple[str, ...] = ()
     """Of a table that goes on from the chunk before."""
     pending: Field | None = None
@@ -116,6 +120,7 @@ class PatternExtractor:
             self._close_pairs(reading, lexicon)
             self._unit(unit, reading, lexicon)
         self._close_pairs(reading, lexicon)
+        reading.relations += self._about_document(reading)
         entities = [*reading.entities, *self._typed(names, lexicon, reading)]
         return Extraction(chunk_id=chunk.id, entities=tuple(entities), relations=tuple(self._full(reading, lexicon)))
 
@@ -129,6 +134,7 @@ class PatternExtractor:
             about=about,
             thing=about if about.type != "Developer" else None,
             person=about if about.type == "Developer" else None,
+            document=NameSpan(document, -1, -1, "Document") if document else None,
             speaker=NameSpan(speaker, -1, -1, "Developer") if speaker and speaker[0].isupper() else None,
             section=headings.section(chunk),
             when=headings.dated(chunk, observed),
@@ -150,6 +156,8 @@ class PatternExtractor:
                 lexicon.learn(name, "Project")
 
     def _unit(self, unit: Unit, reading: _Reading, lexicon: Lexicon) -> None:
+        if unit.kind != "sentence" or unit.item:
+            reading.unread.clear()
         if unit.kind == "lead":
             found = find_dates(unit.text, reference=reading.context.observed, prefer="nearest")
             date = next((span for span in found if not span.bare and span.precision in ("day", "instant")), None)
@@ -157,27 +165,49 @@ class PatternExtractor:
             reading.context.since = date if date and _SINCE.search(unit.text) else None
             self._announce(unit.text, reading, lexicon)
         elif unit.kind == "row":
-            self._take(row_statement(unit, reading.about, reading.context, lexicon, self._schema), reading)
-        elif unit.kind == "pair" and looks_like_code(unit.key):
+            statement = row_statement(unit, reading.about, reading.context, lexicon, self._schema, listing=reading.pending)
+            self._take(statement, reading)
+        elif unit.item and reading.pending is not None and self._listed(unit, reading, lexicon):
+            return
+        elif unit.kind == "heading":
+            self._links(LINK.findall(unit.text), unit.text, reading)
+        elif unit.kind == "definition" or (unit.kind == "pair" and looks_like_code(unit.key)):
             thing = NameSpan(unit.key, -1, -1, lexicon.type_of(unit.key))
-            self._changed(thing, unit, reading)
+            if unit.kind == "pair":
+                self._changed(thing, unit, reading)
             section, reading.context.section, reading.context.thing = reading.context.section, thing, thing
             for sentence in sentences(unit.value):
                 self._sentence(sentence, reading, lexicon)
             reading.context.section = section
-        elif unit.kind in ("sentence", "pair"):
-            if unit.item and reading.pending is not None and self._listed(unit, reading, lexicon):
-                return
-            for sentence in sentences(unit.text):
+        else:
+            if unit.kind == "pair" and looks_like_person(unit.key):
+                reading.context.speaker = NameSpan(unit.key, -1, -1, "Developer")
+            for sentence in sentences(unit.value if unit.kind == "pair" else unit.text):
                 self._sentence(sentence, reading, lexicon)
 
     def _sentence(self, sentence: str, reading: _Reading, lexicon: Lexicon) -> None:
         reading.entities += dated_events(sentence, reading.context)
         if not words_of(sentence):
+            reading.unread.append(sentence)
             return
+        if reading.unread and _LOOKS_BACK.match(sentence):
+            for before in reading.unread[-_LOOK_BACK_SENTENCES:]:
+                shape_of(before, lexicon, reading.context)
+            reading.unread.clear()
         shape = shape_of(sentence, lexicon, reading.context)
-        reading.relations += relations_in(shape, reading.context, lexicon, self._schema, reading.document)
-        self._links(shape, reading)
+        found = list(relations_in(shape, reading.context, lexicon, self._schema, reading.document))
+        if found:
+            self._center(found[-1], reading)
+        reading.relations += found
+        self._links(shape.links, shape.raw, reading)
+
+    def _center(self, relation: Relation, reading: _Reading) -> None:
+        """What a sentence spoke of is what the next one's pronoun means."""
+        span = NameSpan(relation.subject, -1, -1, relation.subject_type)
+        if relation.subject_type == "Developer":
+            reading.context.person = span
+        elif relation.subject_type != "Document":
+            reading.context.thing = span
 
     def _close_pairs(self, reading: _Reading, lexicon: Lexicon) -> None:
         if not reading.pairs:
@@ -227,18 +257,35 @@ class PatternExtractor:
         record = NameSpan(reading.document, -1, -1, "Document")
         return relation_of(thing, record, predicate, False, window, {}, quote, self._schema) if window and reading.document else None
 
-    def _links(self, shape: Shape, reading: _Reading) -> None:
+    def _links(self, links: Sequence[tuple[str, str]], quote: str, reading: _Reading) -> None:
         """A Markdown link to another document is a reference to it."""
-        for text, target in shape.links:
+        for text, target in links:
             label, numbered = _TITLE_LABEL.search(text), _NUMBERED_FILE.search(target)
             if target.startswith(("http://", "https://", "#", "mailto:")) or not (label or target.endswith((".md", ".html", ".pdf", ".rst"))):
                 continue
             name = label["label"] if label else f"{numbered['kind'].upper()} {numbered['number']}" if numbered else text.strip("`* ")
             if name and name[0].isupper():
                 source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
-                edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, shape.raw, self._schema)
+                edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, quote, self._schema)
                 if edge is not None:
                     reading.relations.append(edge)
+
+    def _about_document(self, reading: _Reading) -> Iterator[Relation]:
+        """What a document's title and its author line say, once, with its first chunk."""
+        if reading.chunk.ordinal != 0 or not reading.document:
+            return
+        record = NameSpan(reading.document, -1, -1, "Document")
+        about = reading.about
+        if about.type in ("Project", "Component", "Developer") and about.name != reading.chunk.title and about.name in reading.chunk.title:
+            edge = relation_of(record, about, "WRITTEN_ABOUT", False, (None, None, {}), {}, reading.chunk.title, self._schema)
+            if edge is not None:
+                yield edge
+        author = reading.chunk.metadata.get("author")
+        if isinstance(author, str) and looks_like_person(author):
+            person = NameSpan(author, -1, -1, "Developer")
+            edge = relation_of(record, person, "DEVELOPED_BY", False, (None, None, {}), {"role": "author"}, "", self._schema)
+            if edge is not None:
+                yield edge
 
     def _full(self, reading: _Reading, lexicon: Lexicon) -> Iterator[Relation]:
         """Give each edge the full names that its chunk holds for its short ones."""

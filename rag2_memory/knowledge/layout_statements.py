@@ -73,10 +73,17 @@ def field_relations(
             yield from _edge(LEAD_FIELD, about, span, own, quote, context, lexicon, schema)
 
 
-def row_statement(row: Unit, about: NameSpan | None, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Statement:
-    """Read a table row by its header."""
+def row_statement(
+    row: Unit, about: NameSpan | None, context: Context, lexicon: Lexicon, schema: GraphSchema, *, listing: Field | None = None
+) -> Statement:
+    """Read a table row by its header; in a table of roles and people each row is a `Key: value` line."""
     if not row.header:
         return Statement()
+    if about is not None and len(row.header) > 1 and property_of(row.header[0]) == "role" and column_type(row.header[1]) == "Developer":
+        declared = field_of(_plain(row.cells[0]))
+        names = _cell_names(row.cells[1], declared, "Developer", lexicon, context) if declared else ()
+        stamp = _row_stamp(row, context)
+        return Statement(tuple(edge for span in names if declared for edge in _edge(declared, about, span, stamp, row.text, context, lexicon, schema)))
     column = _entity_column(row.header)
     subject = about if column is None else _cell_name(row.cells[column], column_type(row.header[column]) or "", lexicon)
     if subject is None:
@@ -87,10 +94,12 @@ def row_statement(row: Unit, about: NameSpan | None, context: Context, lexicon: 
     role = next((_plain(cell) for header, cell in zip(row.header, row.cells, strict=False) if property_of(header) == "role"), "")
     relations: list[Relation] = []
     properties: dict[str, str] = {}
+    if listing is not None and about is not None and column is not None:
+        relations += _edge(listing, about, subject, stamp, row.text, context, lexicon, schema, role=role)
     for index, (header, cell) in enumerate(zip(row.header, row.cells, strict=False)):
         if index == column or not cell.strip(" -–—"):
             continue
-        declared = field_of(header) or _between(subject.type, column_type(header) or "", role)
+        declared = _between(subject.type, column_type(header) or "", role) or field_of(header)
         if declared is not None:
             for span in _cell_names(cell, declared, column_type(header) or "", lexicon, context):
                 relations += _edge(declared, subject, span, stamp, row.text, context, lexicon, schema, role=role)

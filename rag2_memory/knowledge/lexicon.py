@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
+from rag2_memory.knowledge.patterns import is_trigger
 
 _key = lru_cache(maxsize=16_384)(normalize_name)
 """A document repeats its names; normalising each once saves a third of the reading time."""
@@ -20,10 +21,17 @@ _INITIAL = rf"[{_UPPER}]\.(?:[{_UPPER}]\.)*"
 _NUMBER = r"v?\d[\w.-]*\w|\d"
 _WORD = rf"(?:{_INITIAL}|{_CAPITAL})"
 _INNER = r"(?:of(?: the)?|de(?: la)?|del|della|di|da|dos|du|van(?: de[rn]?)?|von|der|den|la|le|bin|ibn|al|y|&)"
+_PLAIN = (
+    "(?:same|new|old|other|whole|entire|main|single|first|second|third|last|next|right|wrong|own|current|previous|former|small|large|big|different|such|one|two|only"
+    "|actual|existing|external|internal|separate|underlying|given|good|bad|best|usual|following|resulting|corresponding|appropriate|relevant|original|local|remote|in|on|of|to|and|or)"
+)
+"""Words that single out no component: `the same database`."""
 NAME = re.compile(
     rf"""`(?P<code>[^`\s]{{1,80}})`
     | (?<![\w@#])(?P<run>{_WORD}(?:[ \u00a0](?:{_INNER}\ )?(?:{_WORD}|{_NUMBER}))*)
     | (?<![\w@#/.:-])(?P<ident>[a-z][a-z0-9]*(?:[-_][a-z0-9]+)+(?:\(\))?|[a-z]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[a-z]\w*\(\))(?![\w/@-])
+    | \b(?:[Tt]he|[Oo]ur|[Bb]oth)\ (?P<phrase>(?!{_PLAIN}\b)[a-z]+(?:[ -](?!{_PLAIN}\b)[a-z]+)?\ (?:service|library|module|database|gateway|engine|broker|cache|daemon|api|store|portal
+        |scheduler|worker|router|proxy|pipeline|collector|exporter|application|app))\b(?![-/])
     | (?<!\w)[“"](?P<quoted>[{_UPPER}][^”"\n]{{2,80}})[”"]""",
     re.VERBOSE,
 )
@@ -71,6 +79,8 @@ _ABSTRACT = re.compile(
     r"today|tomorrow|yesterday|note|notes|warning|example|details?|yes|no|ok|thanks|please|goodbyes|new|moves?|open|news|questions?)$",
     re.IGNORECASE,
 )
+_VERB = re.compile(r"See|Use|Call|Prefer|[A-Z][a-z]+(?:s|ed)")
+"""A verb that opens a note: `Supersedes ADR 4`."""
 _PERSON_WORD = re.compile(rf"(?:[{_UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*|{_INITIAL}|van|von|de|der|den|del|la|di|da|dos|bin|ibn|al)")
 
 
@@ -185,6 +195,8 @@ def find_names(text: str, lexicon: Lexicon) -> list[NameSpan]:
         elif group == "ident":
             if _is_identifier(match["ident"]) or match["ident"] in lexicon:
                 spans.append(_span(match["ident"], match.start(), match.end(), lexicon))
+        elif group == "phrase":
+            spans.append(NameSpan(match["phrase"], match.start("phrase"), match.end("phrase"), lexicon.type_of(match["phrase"]) or "Component"))
         elif group in ("code", "quoted"):
             spans.append(_span(match[group], match.start(), match.end(), lexicon))
     return spans
@@ -200,6 +212,14 @@ def _run_spans(text: str, match: re.Match[str], lexicon: Lexicon) -> Iterable[Na
     opens = not text[:begin].strip(" *_“\"'(") or text[:begin].rstrip(" *_“\"'(")[-1:] in ".!?:"
     while True:
         word, _, rest = run.partition(" ")
+        if re.match(r"I['’]", word):
+            if not rest:
+                return
+            begin, run = begin + len(word) + 1, rest
+            continue
+        if rest and opens and _VERB.fullmatch(word) and is_trigger(word.casefold()):
+            begin, run = begin + len(word) + 1, rest
+            break
         if word.casefold() not in FUNCTION_WORDS or (word.isupper() and len(word) > 1) or (not opens and word != "The"):
             break
         if not rest:
@@ -214,7 +234,7 @@ def _run_spans(text: str, match: re.Match[str], lexicon: Lexicon) -> Iterable[Na
         yield _span(tail, begin + len(run) - len(tail), begin + len(run), lexicon)
         return
     single = " " not in run
-    if single and opens and run not in lexicon and (run.casefold() in lexicon.plain or _ABSTRACT.search(run)):
+    if single and opens and run not in lexicon and (run.casefold() in lexicon.plain or is_trigger(run.casefold()) or _ABSTRACT.search(run)):
         return
     yield _span(run, begin, begin + len(run), lexicon, first=single and opens)
 

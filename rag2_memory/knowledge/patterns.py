@@ -95,45 +95,35 @@ _DONE_BY = (
 )
 
 
-_TRIGGERS = {
-    "lead": """lead leads led leading leader leadership head heads headed heading architect took take takes taken taking over hand hands handed
-        handing pass passes passed passing inherit inherits inherited succeed succeeds succeeded replace replaces replaced step steps stepped
-        spearheads spearheaded run runs ran helm reins assumes assumed gave gives transfers transferred charge follows followed appointed
-        named gives""",
-    "own": """develop develops developed developer maintain maintains maintained maintainer maintainers own owns owned owner owners ownership built
-        builds wrote writes written create creates created creator design designs designed designer author authors authored implement
-        implements implemented operates operated manage manages managed belong belongs belonged looks looked engineered prototyped coded care
-        responsible since""",
-    "work": """contribute contributes contributed contributor contributing work works worked working join joins joined joining move moves moved
-        moving left leave leaves leaving member assigned went goes switches switched transfers transferred helps helped quit quits engineer
-        committer started starts begins committed commits rolled stopped developer""",
-    "update": """update updates updated updating upgrade upgrades upgraded patch patches patched rotate rotates rotated modifies modified refactors
-        refactored rewritten rewrote rewrites bumps bumped hardens hardened fix fixes fixed revises revised reissued renews renewed rebuilt
-        rebuilds redeploys redeployed reconfigured change changes changed migrates migrated migration reworked released shipped deployed
-        corrected amended restarted made applied rotation upgraded""",
-    "depend": """depend depends depended depending dependency dependencies rely relies relied relying require requires required need needs needed
-        use uses used using consume consumes consumed call calls import imports imported queries queried reads writes wrote talks connects
-        connect subscribes subscribe backed powered wrap wraps invokes invoke stores store keeps keep built builds based hosted run runs ran
-        sits ported moved moves switched switches migrated migrates converted""",
-    "export": """export exports exported expose exposes exposed publish publishes published provide provides provided offer offers offered serve
-        serves served emit emits emitted""",
-    "retire": """deprecate deprecates deprecated supersede supersedes superseded superseding retires retired obsolete obsoletes obsoleted
-        decommissioned sunset sunsets discontinued phased instead removed removes dropped drops replacement replace replaces replaced""",
-    "refer": """see refer refers references cites cited link links points described documented explained defined specified recorded decided
-        according details follows listed""",
-    "relate": """part integrates integrate integrated communicates supplied conducted carried sponsored audited funded acquired approved reviewed
-        tested certified performed chaired organised organized discovered reported proposed subsidiary partner provided hosted published""",
-}
+_TRIGGERS = frozenset(
+    """
+    according acquired amended applied appointed approved architect assigned assumed assumes audited author authored authors backed
+    based begins belong belonged belongs builds built bumped bumps call calls care carried certified chaired change changed changes
+    charge cited cites coded commits committed committer communicates conducted connect connects consume consumed consumes contribute
+    contributed contributes contributing contributor converted corrected create created creates creator decided decommissioned defined
+    depend depended dependencies dependency depending depends deployed deprecate deprecated deprecates described design designed
+    designer designs details develop developed developer develops discontinued discovered documented dropped drops emit emits emitted
+    engineer engineered explained export exported exports expose exposed exposes falls fell fix fixed fixes followed follows funded
+    gave gives goes hand handed handing hands hardened hardens head headed heading heads helm helped helps hosted implement
+    implemented implements import imported imports inherit inherited inherits instead integrate integrated integrates invoke invokes
+    join joined joining joins keep keeps lead leader leadership leading leads leave leaves leaving led left link links listed looked
+    looks made maintain maintained maintainer maintainers maintains manage managed manages member migrated migrates migration modified
+    modifies move moved moves moving named need needed needs obsolete obsoleted obsoletes offer offered offers operated operates
+    organised organized over own owned owner owners ownership owns part partner pass passed passes passing patch patched patches
+    performed phased points ported powered proposed prototyped provide provided provides publish published publishes queried queries
+    quit quits ran reads rebuilds rebuilt reconfigured recorded redeployed redeploys refactored refactors refer references refers
+    reins reissued released relied relies rely relying removed removes renewed renews replace replaced replacement replaces reported
+    require required requires resign resigned resigns responsible restarted retired retires reviewed revised revises reworked rewrites
+    rewritten rewrote rolled rotate rotated rotates rotation run runs see serve served serves shipped since sits spearheaded
+    spearheads specified sponsored started starts step stepped steps stopped store stores subscribe subscribes subsidiary succeed
+    succeeded succeeds sunset sunsets supersede superseded supersedes superseding supplied switched switches take taken takes taking
+    talks tested took transferred transfers update updated updates updating upgrade upgraded upgrades use used uses using went work
+    worked working works wrap wraps writes written wrote
+    """.split()
+)
+"""The words of the rules' verbs; a sentence with none of them states no edge."""
+
 _WORDS = re.compile(r"[^\W\d_]+")
-
-
-@lru_cache(maxsize=1)
-def _families() -> dict[str, tuple[str, ...]]:
-    families: dict[str, list[str]] = {}
-    for family, words in _TRIGGERS.items():
-        for word in words.split():
-            families.setdefault(word, []).append(family)
-    return {word: tuple(dict.fromkeys(found)) for word, found in families.items()}
 
 
 def _rule(predicate: str, pattern: str, **options: Any) -> Rule:
@@ -150,7 +140,7 @@ def _needed_words(pattern: str) -> frozenset[str]:
     stems = {token[:-1] for token in re.findall(r"[a-z]{3,}", pattern[begin : end - 1])}
     if not stems:
         return frozenset({"since"})
-    return frozenset(word for word in _families() if any(word.startswith(stem) for stem in stems))
+    return frozenset(word for word in _TRIGGERS if any(word.startswith(stem) for stem in stems))
 
 
 _PEOPLE: dict[str, Any] = {"subject": "person", "object": "thing"}
@@ -162,7 +152,7 @@ _WORKS: dict[str, Any] = {"predicate": "CONTRIBUTES_TO", **_PEOPLE}
 
 @lru_cache(maxsize=1)
 def rules() -> dict[str, tuple[Rule, ...]]:
-    """Return the rules by the family of trigger words that calls for them. Within a family the first rule that reads a pair wins."""
+    """Return the rules by family; within one the first rule that reads a place in the sentence wins."""
     return {
         "lead": _lead_rules(),
         "own": _own_rules(),
@@ -176,21 +166,24 @@ def rules() -> dict[str, tuple[Rule, ...]]:
     }
 
 
+def is_trigger(word: str) -> bool:
+    """Whether a lower-case word is one that rules look for."""
+    return word in _TRIGGERS
+
+
 def words_of(text: str) -> frozenset[str]:
     """Return the lower-case words of a text that any rule could need; empty if no rule can match."""
-    return frozenset(_families().keys() & _WORDS.findall(text.lower()))
+    return _TRIGGERS.intersection(_WORDS.findall(text.lower()))
 
 
 def rules_for(words: frozenset[str]) -> list[tuple[str, int, Rule]]:
     """Return the rules that can match a sentence with these words, as (family, order, rule)."""
-    table, families = rules(), _families()
-    called = dict.fromkeys(family for family in _TRIGGERS if any(family in families[word] for word in words))
-    return [
-        (family, order, rule)
-        for family in called
-        for order, rule in enumerate(table[family])
-        if not rule.words.isdisjoint(words)
-    ]
+    return [entry for entry in _ordered() if not entry[2].words.isdisjoint(words)]
+
+
+@lru_cache(maxsize=1)
+def _ordered() -> tuple[tuple[str, int, Rule], ...]:
+    return tuple((family, order, rule) for family, table in rules().items() for order, rule in enumerate(table))
 
 
 def _lead_rules() -> tuple[Rule, ...]:
@@ -239,7 +232,7 @@ def _lead_rules() -> tuple[Rule, ...]:
             **_OWNED,
         ),
         _rule(
-            pattern=rf"(?P<s>{N}){_GAP}{_AUX}(?P<v>replaces|replaced|succeeds|succeeded|follows|followed) {_X},?"
+            pattern=rf"(?P<s>{N}){_GAP}{_AUX}(?P<v>replaces?|replaced|succeeds?|succeeded|follows?|followed) {_X},?"
             rf" (?:{_AS_LEAD} (?:of|for|on)|at the head of) {_O}",
             kind="change",
             left="LEAD_ARCHITECT_OF",
@@ -286,7 +279,7 @@ def _lead_rules() -> tuple[Rule, ...]:
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>led|headed|run|spearheaded) by (?P<s>{_LIST})", **_LEAD),
         _rule(pattern=rf"(?P<o>{N}),? (?:which|that|whom) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>leads?|led|heads?|headed|runs?|ran)\b", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>leads?|led|leading|heads?|headed|heading|spearheads?|spearheaded|in charge of){_FILL}{_O}", **_LEAD),
-        _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?(?:as )?{LEAD_ROLE}) (?:of|for|on|at) {_O}", **_LEAD),
+        _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?{LEAD_ROLE}) (?:of|for|on|at) {_O}", **_LEAD),
         _rule(pattern=rf"(?P<v>{LEAD_ROLE}) (?:of|for|on) {_O},? (?:{_BE}|since|:|,)? ?(?:as of {D} |since {D} |from {D} |in {D} |on {D} )?(?P<s>{N})", **_LEAD),
         _rule(pattern=rf"{_O}['’]s (?P<v>{LEAD_ROLE}),? (?:{_BE} |: )?(?:(?:now|currently|still|then) )?(?P<s>{N})", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>{_BE} {_O}['’]s {LEAD_ROLE})", **_LEAD),
@@ -407,7 +400,7 @@ def _retire_rules() -> tuple[Rule, ...]:
             object="thing",
             **retires,
         ),
-        _rule(pattern=rf"(?P<v>[Uu]se) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
+        _rule(pattern=rf"(?P<v>[Uu]se|[Cc]all|[Pp]refer) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
         _rule(pattern=rf"(?P<s>{N}),? (?:is |as )?(?:the |a )?(?P<v>replacement) (?:for|of) {_O}", subject="thing", object="thing", **retires),
         _rule(pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N})(?= |[.,;:]|$))?", subject="document", object="thing", **retires),
     )

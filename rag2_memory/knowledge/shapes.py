@@ -11,7 +11,7 @@ from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.lexicon import TYPE_WORD, Lexicon, NameSpan, find_names, form_type, looks_like_person
 from rag2_memory.knowledge.patterns import DATE_BASE, NAME_BASE, D, N
 
-_LINK = re.compile(r"!?\[([^\]\n]*)\]\(([^)\s]*)\)")
+LINK = re.compile(r"!?\[([^\]\n]*)\]\(([^)\s]*)\)")
 _EMPHASIS = re.compile(r"\*+|~~|(?<![\w`])__?(?=\w)|(?<=\w)__?(?![\w`])")
 _BEFORE_BARE = re.compile(
     r"(?:\b(?:in|on|since|from|until|till|by|before|after|during|through|to|between|and|of|as of|around|about|effective|starting|and|late|early|mid|throughout|for)"
@@ -29,10 +29,13 @@ _TELLING = re.compile(rf"{D}|^ ?(?:acting |interim )?(?:lead|leader|owner|mainta
 """Asides that are kept: dates and roles."""
 _ELLIPSIS = re.compile(
     r"^(?P<done>Changed|Updated|Built|Written|Developed|Maintained|Owned|Deployed|Rotated|Patched|Fixed|Created|Designed|Led|Deprecated|Replaced|Superseded)(?= by\b)"
-    r"|^(?P<does>Depends on|Relies on|Runs on|Uses|Requires|Needs|Exports|Exposes|Provides|Publishes|Replaces|Supersedes)\b"
+    r"|^(?P<does>Depends on|Relies on|Runs on|Uses|Requires|Needs|Exports|Exposes|Provides|Publishes|(?P<record>Replaces|Supersedes))\b"
 )
 """Notes that leave out their subject, the thing spoken of."""
-_IMPLIED = re.compile(r"\b(?P<did>made|did|carried out|applied|completed) (?:the|this|that) (?P<what>update|change|fix|patch|upgrade|rotation|migration)\b(?! (?:of|to|in|on|for)\b)")
+_IMPLIED = re.compile(
+    r"\b(?P<did>made|did|carried out|applied|completed) (?:the|this|that) (?P<what>update|change|fix|patch|upgrade|rotation|migration)\b(?! (?:of|to|in|for)\b)"
+    rf"|\b(?:[Uu]se|[Cc]all|[Pp]refer) {N} instead(?! of)|\b(?P<over>(?:took|takes|taken|taking|take) over)(?=[.,;)]|$| (?:(?:on|in|as of|from) )?{D})"
+)
 _SPACES = re.compile(r"[ \t\r\n]+")
 
 
@@ -46,6 +49,8 @@ class Context:
     """The person named last: `she`."""
     thing: NameSpan | None = None
     """The thing named last: `it`."""
+    document: NameSpan | None = None
+    """The document itself: what `Supersedes ADR 4` leaves out."""
     speaker: NameSpan | None = None
     """Who says `I`."""
     section: NameSpan | None = None
@@ -77,8 +82,8 @@ class Shape:
 
 def shape_of(raw: str, lexicon: Lexicon, context: Context) -> Shape:
     """Mask a sentence and resolve its pronouns; the context's last person and thing move on to this sentence's."""
-    links = _LINK.findall(raw)
-    plain = _EMPHASIS.sub("", _LINK.sub(r"\1", raw) if links else raw)
+    links = LINK.findall(raw)
+    plain = _EMPHASIS.sub("", LINK.sub(r"\1", raw) if links else raw)
     plain = _SPACES.sub(" ", plain).strip()
     dates = [span for span in find_dates(plain, reference=context.observed, prefer="nearest") if _is_date(plain, span)]
     hidden = _blank(plain, dates)
@@ -134,14 +139,16 @@ def _typed(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
 
 def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     """Replace `this project`, `it`, `she` and `I`, reading from left to right."""
-    if context.thing is not None:
-        spoken_of = context.section or context.thing
-        shape.text = _ELLIPSIS.sub(lambda match: _completed(match, shape, spoken_of), shape.text)
-        shape.text = _IMPLIED.sub(lambda match: f"{match[0]} of {_added(shape, context.thing)}", shape.text)
+    spoken_of = context.section or context.thing
+    shape.text = _ELLIPSIS.sub(lambda match: _completed(match, shape, spoken_of or (context.document if match["record"] else None)), shape.text)
     if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
     here = _Nearby()
     shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context, here), shape.text)
+    thing = here.thing or context.thing
+    if thing is not None:
+        shape.text = _IMPLIED.sub(lambda match: f"{match[0]}{'' if match['over'] else ' of'} {_added(shape, thing)}", shape.text)
+    shape.text = shape.text[:1].lower() + shape.text[1:]
 
 
 @dataclass(slots=True)
@@ -153,6 +160,8 @@ class _Nearby:
 
 
 def _completed(match: re.Match[str], shape: Shape, thing: NameSpan | None) -> str:
+    if thing is None:
+        return match[0]
     said = match[0][0].lower() + match[0][1:]
     return f"{_added(shape, thing)} was {said}" if match["done"] else f"{_added(shape, thing)} {said}"
 

@@ -11,7 +11,7 @@ from typing import Any
 from rag2_memory.knowledge.dates import DateSpan
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS
-from rag2_memory.knowledge.patterns import Kind, Rule, Slot, rules_for, words_of
+from rag2_memory.knowledge.patterns import Kind, N, Rule, Slot, rules_for, words_of
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
 from rag2_memory.knowledge.windows import ENDED_BY, FROM_PRECISION, OBSERVED_AT, TO_PRECISION
@@ -29,6 +29,12 @@ _VERBISH = frozenset(
     """team because instead today again meanwhile became becomes took takes leads led leaves left went goes moved moves joins hands gives
     who which that depends uses needs needs runs hereby temporarily full part went until till prior effective starting""".split()
 )
+_BE = re.compile(r"\b(?:is|are|was|were|been|being|be|got|gets|get)\b|['’](?:s|re) ")
+_PARTICIPLES = ("ed", "led", "built", "run", "written", "wrote", "rewritten", "rebuilt", "taken", "left")
+_FORWARD = frozenset("appointed named elected confirmed announced promoted assigned migrated moved switched ported converted transferred".split())
+"""Participles after which what stood before the verb is still the subject: "was appointed lead of", "was moved from … to"."""
+_THEN = re.compile(r", (?:when|at which point|after which|whereupon) $")
+"""Joins a clause to the date before it."""
 _UNSURE = re.compile(r"\b(?:if|whether|unless|would|could|should|might|suppose|imagine|propos(?:al|e)d? to|plan(?:s|ned)? to|wants? to|wanted to)\b", re.IGNORECASE)
 
 FULL_NAME_CONFIDENCE = 0.9
@@ -50,16 +56,19 @@ def relations_in(shape: Shape, context: Context, lexicon: Lexicon, schema: Graph
     if shape.text.endswith("?"):
         return
     matches = sorted(_matches(shape), key=lambda match: match.at)
-    stated: set[tuple[str, str, str]] = set()
+    stated: set[tuple[object, ...]] = set()
     for index, match in enumerate(matches):
         if _UNSURE.search(shape.text, max(0, match.found.start() - 40), match.at):
             continue
         following = [other.at for other in matches[index + 1 :] if other.at > match.at]
         stamp = stamp_in(shape, match.at, following[0] if following else len(shape.text))
+        if not stamp and _THEN.search(shape.text, 0, match.found.start()):
+            earlier = stamp_in(shape, 0, match.found.start())
+            stamp = Stamp(at=earlier.end or earlier.at)
         if not stamp:
             stamp = stamp_in(shape, 0, matches[0].at)
         for relation in _relations(match, shape, stamp, context, lexicon, schema, document):
-            identity = (relation.subject, relation.predicate, relation.object)
+            identity = (relation.subject, relation.predicate, relation.object, relation.valid_from, relation.valid_to)
             if identity not in stated:
                 stated.add(identity)
                 yield relation
@@ -68,12 +77,36 @@ def relations_in(shape: Shape, context: Context, lexicon: Lexicon, schema: Graph
 def _matches(shape: Shape) -> Iterator[_Match]:
     taken: dict[tuple[int, str], int] = {}
     for family, order, rule in rules_for(words_of(shape.text)):
-        for found in rule.pattern.finditer(shape.text):
-            if _is_modifier(shape.text, found):
-                continue
+        for found in _found(rule, shape.text):
             place = (found.start("o"), family)
             if taken.setdefault(place, order) == order:
                 yield _Match(found.start("v"), rule, found)
+
+
+def _found(rule: Rule, text: str) -> Iterator[re.Match[str]]:
+    """All matches whose names are meant themselves; one that is not does not hide the next."""
+    position = 0
+    while (found := rule.pattern.search(text, position)) is not None:
+        if _is_modifier(text, found) or _is_passive(found):
+            position = found.start() + 1
+        else:
+            yield found
+            position = max(_last_list_rest(found), found.start() + 1)
+
+
+def _is_passive(found: re.Match[str]) -> bool:
+    """Whether an active pattern met a passive verb: "N was replaced in N" says nothing of what N replaced."""
+    if not 0 <= found.start("s") < found.start("v") < found.start("o"):
+        return False
+    verb = found["v"]
+    return bool(_BE.search(found.groupdict().get("a") or "")) and verb.endswith(_PARTICIPLES) and verb not in _FORWARD
+
+
+def _last_list_rest(found: re.Match[str]) -> int:
+    """Where to go on: behind the match, or at the second name of the list that ends it, which may begin a clause of its own."""
+    begin, end = max(found.span(group) for group in ("s", "o"))
+    second = re.compile(N).search(found.string, begin + 1, end) if begin >= 0 else None
+    return second.start() if second and end == found.end() else found.end()
 
 
 def _is_modifier(text: str, found: re.Match[str]) -> bool:
@@ -201,6 +234,8 @@ def fits(span: NameSpan, slot: Slot, lexicon: Lexicon) -> bool:
             return known == "Developer"
         single = " " not in span.name
         return looks_like_person(span.name) or (single and not looks_like_code(span.name) and not is_abstract(span.name) and not span.name.isupper())
+    if not any(character.isalpha() for character in span.name):
+        return False
     return known not in ("Developer", "Team") and (bool(known) or not looks_like_person(span.name))
 
 
@@ -219,7 +254,7 @@ def relation_of(
         subject, target = target, subject
     declared = schema.predicate(predicate)
     types = [
-        allowed[0] if len(allowed) == 1 and not span.type else span.type
+        allowed[0] if (len(allowed) == 1 or predicate == "LEAD_ARCHITECT_OF") and allowed and not span.type else span.type
         for span, allowed in ((subject, declared.domain if declared else ()), (target, declared.range if declared else ()))
     ]
     if predicate == "UPDATED_BY" and not types[1]:

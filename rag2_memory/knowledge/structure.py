@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-UnitKind = Literal["sentence", "pair", "row", "heading", "lead"]
+UnitKind = Literal["sentence", "pair", "definition", "row", "heading", "lead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Unit:
     text: str
     """Verbatim; of a heading, without its marks."""
     key: str = ""
-    """Of a pair: what stands before the colon."""
+    """Of a pair: what stands before the colon; of a definition: the name that a list item begins with."""
     value: str = ""
     cells: tuple[str, ...] = ()
     """Of a row."""
@@ -35,6 +35,8 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?")
 _QUOTE = re.compile(r"(?:[ \t]*>[ \t]?)+")
 _RULE_ROW = re.compile(r"[ \t]*\|?[ \t:|-]*-{2,}[ \t:|-]*$")
 _PAIR = re.compile(r"(?:\*\*|__)?(?P<key>[^\W\d_`][^:\n*_|`.]{0,40}?|`[^`\s]+`|[\w-]+)(?:(?:\*\*|__):?|:(?:\*\*|__)?|\*\*:)[ \t]+(?P<value>\S.*)$", re.DOTALL)
+_DEFINED = re.compile(r"(?:\*\*)?`?(?P<key>[a-z][\w.-]*[-_.A-Z]\w+)`?(?:\*\*)?(?:,| [–—-]| \()\s*\S", re.DOTALL)
+"""A list item that begins with the thing it explains."""
 _LEAD = re.compile(r"(?:\*\*[^*\n]{3,80}\*\*[:.]?|[^.!?\n]{3,80}:|[^.!?:\n]{0,60}\b(?:on|of|by|are|is|uses|needs|requires|for))[ \t]*$")
 _END = re.compile(r"(?<=[.!?])[\"”')\]*_]*\s+(?=[\"“'(\[*_`]*[^\W\d_a-zß-öø-ÿ]|[\"“'(\[*_`]*\d|`|→)")
 _ABBREVIATED = re.compile(r"\b(?:[^\W\d_]|(?i:e\.g|i\.e|etc|vs|cf|no|nr|dr|mr|mrs|ms|prof|st|jr|sr|inc|ltd|approx|fig|sec|ca|resp))\.$")
@@ -132,6 +134,10 @@ def _text_units(text: str) -> Iterator[Unit]:
     pair = _PAIR.match(body)
     if pair:
         yield Unit("pair", body, key=pair["key"].strip(" `"), value=pair["value"].strip(), item=bool(item))
+        return
+    defined = _DEFINED.match(body) if item else None
+    if defined:
+        yield Unit("definition", body, key=defined["key"], value=body, item=True)
         return
     for sentence in sentences(body):
         yield Unit("sentence", sentence, item=bool(item))

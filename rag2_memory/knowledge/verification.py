@@ -22,7 +22,7 @@ def verify_relation(relation: Relation, chunk: Chunk, schema: GraphSchema) -> st
     """Say why a relation does not hold; empty if it does.
 
     Refused are: a predicate outside the schema, endpoint types outside its domain or range, an endpoint that neither the text nor the
-    title nor a heading names, an edge from a thing to itself, a quote that does not stand in the text, and a window that ends before it
+    title, a heading or the front matter names, an edge from a thing to itself, a quote that does not stand in the text, and a window that ends before it
     starts.
     """
     objection = schema.objection(relation.predicate, relation.subject_type, relation.object_type)
@@ -58,8 +58,10 @@ def _names(text: str, name: str, key: str) -> bool:
 
 
 def _speaks(chunk: Chunk, key: str) -> bool:
-    """Whether the name is the speaker of a conversation turn, who is meant by `I`."""
-    return chunk.turn is not None and normalize_name(chunk.turn.speaker) == key
+    """Whether the name is the speaker of a conversation turn, who is meant by `I`, or stands in the document's front matter."""
+    if chunk.turn is not None and normalize_name(chunk.turn.speaker) == key:
+        return True
+    return any(isinstance(value, str) and normalize_name(value) == key for value in chunk.metadata.values())
 
 
 def _stands_in(quote: str, text: str) -> bool:
