@@ -37,8 +37,8 @@ SCORE_DIGITS = 5
 
 PAGE = 10_000
 
-_DAMAGE = re.compile(r"corrupt|deserializ|FileDoesNotExist|Schema|mismatch", re.IGNORECASE)
-"""What tantivy says of files that it cannot read."""
+_ENVIRONMENT = re.compile(r"os error|\bOs \{|\bLock|\bthread\b")
+"""What tantivy says where the disk, a permission or another writer is at fault; everything else that it raises is about its files."""
 
 
 class TantivyLexicalTier(LexicalTier):
@@ -270,6 +270,7 @@ def _translated() -> Iterator[None]:
 
 
 def _failure(exc: Exception) -> BackendUnavailableError:
-    if _DAMAGE.search(str(exc)):
-        return CorruptIndexError(tier="lexical", problem=str(exc))
-    return BackendUnavailableError(f"tantivy failed: {exc}. Check the disk and the folder's permissions, then call memory.repair().")
+    said = str(exc)[:200]  # what follows is the content of the file
+    if isinstance(exc, OSError) or _ENVIRONMENT.search(said):
+        return BackendUnavailableError(f"tantivy failed: {said}. Check the disk and the folder's permissions, then call memory.repair().")
+    return CorruptIndexError(tier="lexical", problem=said)
