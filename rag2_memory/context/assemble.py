@@ -85,9 +85,10 @@ def compile_context(
     granted = room.grant(needs)
     graph.choose(granted["graph"])
     fitted = conversation.fit(granted["history"], summarizer=summarizer)
+    draft = _Draft(job=job, room=room, segment=segment, graph=graph, fitted=fitted)
     if parents:
-        segment.promote(parents, _spare(room, segment, graph.tokens + job.history_tokens(fitted)))
-    return _rendered(job, segment, graph, fitted, room, format=format, trace=trace)
+        draft.promote(parents)
+    return draft.context(format=format, trace=trace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,85 +198,92 @@ def image_tokens(fitted: FittedHistory) -> int:
     return IMAGE_TOKENS * sum(message.images for message in fitted.messages)
 
 
-def _spare(room: Limits, segment: PassageSegment, others_tokens: int) -> Fraction:
-    """Return what the passages may still take: all that nobody uses, if they take part in the flow, else the rest of their share."""
-    free = room.available - others_tokens - segment.tokens
-    bound = Fraction(room.maxima["passages"]) if "passages" in room.flow else room.shares["passages"]
-    return min(free, bound - segment.tokens)
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """Everything chosen, before it is known that the whole fits."""
 
+    job: _Job
+    room: Limits
+    segment: PassageSegment
+    graph: _GraphSegment
+    fitted: FittedHistory
 
-def _rendered(
-    job: _Job,
-    segment: PassageSegment,
-    graph: _GraphSegment,
-    fitted: FittedHistory,
-    room: Limits,
-    *,
-    format: Format,
-    trace: Mapping[str, Any] | Sequence[Any] | None,
-) -> Context:
-    """Render, count the whole once, and give up the least valuable parts while it is over budget."""
-    while True:
-        groups, facts = segment.arranged(), graph.facts
-        parts = context_parts(
-            job.renderer,
-            guidelines=job.guidelines,
-            facts=fact_parts(job.renderer, facts),
-            passages=[group.shown.part for group in groups],
-            history=history_parts(job.renderer, fitted.summary, fitted.messages),
+    def promote(self, parents: Mapping[str, Any]) -> None:
+        """Let the passages take what nobody uses, if they take part in the flow, or else the rest of their share."""
+        used = self.segment.tokens
+        free = self.room.available - self.graph.tokens - self.job.history_tokens(self.fitted) - used
+        bound = Fraction(self.room.maxima["passages"]) if "passages" in self.room.flow else self.room.shares["passages"]
+        self.segment.promote(parents, min(free, bound - used))
+
+    def fitting(self) -> tuple[list[str], int]:
+        """Return the rendered parts and their count, after giving up the least valuable ones while the whole is over budget.
+
+        Raises:
+            BudgetTooSmallError: If nothing is left to give up.
+        """
+        while True:
+            parts = context_parts(
+                self.job.renderer,
+                guidelines=self.job.guidelines,
+                facts=fact_parts(self.job.renderer, self.graph.facts),
+                passages=[group.shown.part for group in self.segment.arranged()],
+                history=history_parts(self.job.renderer, self.fitted.summary, self.fitted.messages),
+            )
+            tokens = self.job.scale.whole(parts)
+            excess = tokens + self.job.query_tokens + image_tokens(self.fitted) - self.job.budget.input_tokens
+            if excess <= 0:
+                return parts, tokens
+            self._give_up(excess)
+
+    def _give_up(self, excess: int) -> None:
+        """Give up passages, then facts, then the history."""
+        if self.segment.give_up(excess) or self.graph.give_up():
+            return
+        if not self.fitted.messages and not self.fitted.summary:
+            budget = self.job.budget
+            needed = smallest_window(budget, input_tokens=budget.input_tokens + excess)
+            raise BudgetTooSmallError(budget_tokens=budget.window_tokens, needed_tokens=needed)
+        lost = tuple(
+            Dropped(kind="message", id=f"message {at}", title=message.text[:60], reason="no room left: the rendered whole was over budget")
+            for at, message in enumerate(self.fitted.messages)
         )
-        tokens = job.scale.whole(parts)
-        excess = tokens + job.query_tokens + image_tokens(fitted) - job.budget.input_tokens
-        if excess <= 0:
-            break
-        fitted = _reduced(job, segment, graph, fitted, excess)
-    history_count = job.history_tokens(fitted)
-    account = budget_account(
-        job.budget,
-        room,
-        counter=job.scale.counter.name,
-        whole=tokens,
-        query=job.query_tokens,
-        frame=job.frame_tokens(),
-        graph=graph.tokens,
-        history=history_count,
-        images=image_tokens(fitted),
-        summary=fitted.note,
-    )
-    return Context(
-        query=job.query,
-        text="".join(parts),
-        tokens=tokens,
-        blocks=tuple(group.shown.block for group in groups),
-        facts=facts,
-        citations=_citations(groups, facts),
-        dropped=(*(segment.dropped[at] for at in sorted(segment.dropped)), *graph.dropped(), *fitted.dropped),
-        history=fitted.messages,
-        summary=fitted.summary,
-        guidelines=job.guidelines,
-        format=format,
-        budget=job.budget,
-        counter=job.scale.counter.name,
-        trace=_trace(trace) | {"budget": account},
-    )
+        self.fitted = FittedHistory(dropped=(*self.fitted.dropped, *lost))
 
+    def account(self, tokens: int) -> dict[str, Any]:
+        """Return what each segment was allotted, used, borrowed and lent."""
+        return budget_account(
+            self.job.budget,
+            self.room,
+            counter=self.job.scale.counter.name,
+            whole=tokens,
+            query=self.job.query_tokens,
+            frame=self.job.frame_tokens(),
+            graph=self.graph.tokens,
+            history=self.job.history_tokens(self.fitted),
+            images=image_tokens(self.fitted),
+            summary=self.fitted.note,
+        )
 
-def _reduced(job: _Job, segment: PassageSegment, graph: _GraphSegment, fitted: FittedHistory, excess: int) -> FittedHistory:
-    """Give up something: passages, then facts, then the history.
-
-    Raises:
-        BudgetTooSmallError: If nothing is left to give up.
-    """
-    if segment.give_up(excess) or graph.give_up():
-        return fitted
-    if not fitted.messages and not fitted.summary:
-        needed = job.budget.input_tokens + excess
-        raise BudgetTooSmallError(budget_tokens=job.budget.window_tokens, needed_tokens=smallest_window(job.budget, input_tokens=needed))
-    lost = tuple(
-        Dropped(kind="message", id=f"message {at}", title=message.text[:60], reason="no room left: the rendered whole was over budget")
-        for at, message in enumerate(fitted.messages)
-    )
-    return FittedHistory(dropped=(*fitted.dropped, *lost))
+    def context(self, *, format: Format, trace: Mapping[str, Any] | Sequence[Any] | None) -> Context:
+        """Render the context."""
+        parts, tokens = self.fitting()
+        groups, facts, dropped = self.segment.arranged(), self.graph.facts, self.segment.dropped
+        return Context(
+            query=self.job.query,
+            text="".join(parts),
+            tokens=tokens,
+            blocks=tuple(group.shown.block for group in groups),
+            facts=facts,
+            citations=_citations(groups, facts),
+            dropped=(*(dropped[at] for at in sorted(dropped)), *self.graph.dropped(), *self.fitted.dropped),
+            history=self.fitted.messages,
+            summary=self.fitted.summary,
+            guidelines=self.job.guidelines,
+            format=format,
+            budget=self.job.budget,
+            counter=self.job.scale.counter.name,
+            trace=_trace(trace) | {"budget": self.account(tokens)},
+        )
 
 
 def _citations(groups: Sequence[Group], facts: Sequence[Fact]) -> dict[str, Citation]:

@@ -195,7 +195,7 @@ class PassageSegment:
         labels = Header(
             title=label(passage.title),
             section=section(passage.title, passage.heading_path),
-            source=label(passage.uri or passage.document_id),
+            source=label(passage.document_id),
             date=day(modified_at),
             valid=valid,
             speaker=label(speaker),

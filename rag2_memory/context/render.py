@@ -81,7 +81,7 @@ def statement(fact: Fact) -> Statement:
 def section(title: str, heading_path: Sequence[str]) -> str:
     """Return a heading path as one line, without a heading that repeats the title."""
     headings = [heading for heading in heading_path if heading != title]
-    return label(" > ".join(headings)) if headings else ""
+    return label(" › ".join(headings)) if headings else ""
 
 
 def header(block: ContextBlock) -> Header:
@@ -89,7 +89,7 @@ def header(block: ContextBlock) -> Header:
     return Header(
         title=label(block.title),
         section=section(block.title, block.heading_path),
-        source=label(block.uri or block.document_id),
+        source=label(block.document_id),
         date=day(block.modified_at),
         valid=label(block.valid),
         speaker=label(block.speaker),

@@ -11,27 +11,25 @@ MAX_LABEL_CHARACTERS: Final = 200
 
 ASCII_CONTROLS: Final = bytes(set(range(32)) - {9, 10}) + b"\x7f"
 
-INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # control characters; XML 1.0 forbids most
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"  # zero-width and bidi
-    "\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # tag characters, which smuggle whole ASCII texts
-)
-NONCHARACTER: Final = re.compile(
-    "[\ufdd0-\ufdef" + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17)) + "]"
-)
-JOINER_IN_ASCII: Final = re.compile("(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])|^[\u200c\u200d]+|[\u200c\u200d]+$")
+CONTROLS: Final = "\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f"
+ZERO_WIDTH: Final = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+"""Zero-width characters and those that change the direction of writing."""
+
+NO_TEXT: Final = "\ufff9-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+"""Annotation and format characters, what XML forbids, and tag characters, which smuggle whole ASCII texts."""
+
+LINE_BREAKS: Final = "\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+SURROGATES: Final = "\ud800-\udfff"
+JOINERS: Final = "\u200c\u200d"
+
+INVISIBLE: Final = re.compile(f"[{CONTROLS}{ZERO_WIDTH}{NO_TEXT}]")
+LINE_BREAK: Final = re.compile(f"\r\n|[{LINE_BREAKS}]")
+SURROGATE: Final = re.compile(f"[{SURROGATES}]")
+JOINER_IN_ASCII: Final = re.compile(f"(?<=[\x00-\x7f])[{JOINERS}]+|[{JOINERS}]+(?=[\x00-\x7f])|^[{JOINERS}]+|[{JOINERS}]+$")
 """Joiners belong into emoji and into Persian or Indic words; beside ASCII they only hide something."""
 
-UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
-    "\ufdd0-\ufdef\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-    f"|{NONCHARACTER.pattern}"
-)
-"""Anything that `visible` might change; most texts hold none of it."""
-
-LINE_BREAK: Final = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-SURROGATE: Final = re.compile("[\ud800-\udfff]")
+SUSPECT: Final = re.compile(f"[{CONTROLS}{ZERO_WIDTH}{NO_TEXT}{LINE_BREAKS}{SURROGATES}{JOINERS}]")
+"""Anything that `visible` might change, as one character class, which is scanned fast; most texts hold none of it."""
 
 CITED_ID: Final = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z]{1,8}\d{1,5}|\d{1,3})(?![A-Za-z0-9])")
 CITATION_MARK: Final = re.compile(
@@ -56,10 +54,9 @@ def visible(text: str) -> str:
         if len(encoded.translate(None, ASCII_CONTROLS)) != len(encoded):
             text = INVISIBLE.sub("", LINE_BREAK.sub("\n", text))
         return text
-    if UNSEEN.search(text) is None:
+    if SUSPECT.search(text) is None:
         return text
-    text = SURROGATE.sub("\ufffd", LINE_BREAK.sub("\n", text))
-    return JOINER_IN_ASCII.sub("", NONCHARACTER.sub("", INVISIBLE.sub("", text)))
+    return JOINER_IN_ASCII.sub("", INVISIBLE.sub("", SURROGATE.sub("\ufffd", LINE_BREAK.sub("\n", text))))
 
 
 def clean(text: str) -> str:
@@ -92,6 +89,7 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+@lru_cache(maxsize=4096)
 def escape_attribute(text: str) -> str:
     """Escape a clean line for an XML attribute in double quotes."""
     return escape(text).replace('"', "&quot;")

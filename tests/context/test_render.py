@@ -106,8 +106,8 @@ def test_every_label_of_a_passage_is_shown(format: Format) -> None:
     parsed = parse_context(compiled(format, passages=[found, said]).text, format)
     assert parsed.passages["c1"] == {
         "title": "Runbook",
-        "section": "Deploy > Approvals",
-        "source": "docs/runbook.md",
+        "section": "Deploy › Approvals",
+        "source": "d1",
         "date": "2026-03-15",
         "valid": "2026-01-01/..",
         "text": "Deployments need two approvals.",

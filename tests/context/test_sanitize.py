@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from rag2_memory.context.sanitize import CITATION_MARK, MAX_LABEL_CHARACTERS, clean, label, visible
 
-INVISIBLE = "".join(
-    map(chr, [*range(9), *range(14, 28), 0x1F, 0x7F, 0xAD, 0x200B, 0x200E, 0x202E, 0x2066, 0xFEFF, 0xE0041, 0xFFFE, 0x1FFFF])
-)
+INVISIBLE = "".join(map(chr, [*range(9), *range(14, 28), 0x1F, 0x7F, 0xAD, 0x200B, 0x200E, 0x202E, 0x2066, 0xFEFF, 0xE0041, 0xFFFE]))
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60) | st.text(
     alphabet="[]cf12, <|>im_\u200b\u200d\u202e\r\n\u2028é👩", max_size=40
