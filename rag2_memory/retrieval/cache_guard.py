@@ -278,7 +278,8 @@ def _direction(one: Reading, other: Reading) -> str:
         for other_before, other_marker, other_after in other.roles:
             if marker != other_marker or after == other_after or after not in other.content or other_after not in one.content:
                 continue
-            if (before == other_after and after == other_before) or (marker in _ONE_SIDED and not _has(one, marker, other_after)):
+            alone = marker in _ONE_SIDED and not _has(one, marker, other_after) and not _has(other, marker, after)
+            if alone or (before == other_after and after == other_before):
                 return f"direction differs: {marker} {after} / {marker} {other_after}"
     return _voices(one, other) or _exchanged(one, other) or _passive(one, other) or _passive(other, one)
 
