@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.graphs import context_nodes, search_nodes
-from rag2_memory.graphs.services import RecallServices
+from rag2_memory.graphs.services import RecallContext, RecallServices
 from rag2_memory.graphs.state import RecallInput, RecallOutput, RecallState
 
 Node = Callable[[RecallState, RecallServices], dict[str, Any]]
@@ -27,7 +27,7 @@ def build_recall_graph(services: RecallServices | None = None) -> StateGraph[Any
     """Return the recall graph, not yet compiled: cache, plan, three arms, fusion, links, reranking, budget, cache.
 
     Args:
-        services: The memory that its nodes work on. Without it every run needs one as `context=`; with it a run may still bring another.
+        services: The memory that its nodes work on. Without them every run needs a `RecallContext` with some; with them a run may still bring others.
     """
     builder = _builder(services)
     builder.add_node("cache_lookup", _bound(context_nodes.cache_lookup, services))
@@ -51,7 +51,7 @@ def build_search_graph(services: RecallServices | None = None) -> StateGraph[Any
 
 def _builder(services: RecallServices | None) -> StateGraph[Any, Any, Any, Any]:
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(
-        RecallState, context_schema=RecallServices, input_schema=RecallInput, output_schema=RecallOutput
+        RecallState, context_schema=RecallContext, input_schema=RecallInput, output_schema=RecallOutput
     )
     builder.add_node("plan", _bound(search_nodes.plan, services))
     for name, node in SEARCHES.items():
@@ -74,12 +74,13 @@ def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str
     """Give a node its services: those of the run where it brings some, else the default."""
 
     def bound(state: RecallState, runtime: Runtime[Any]) -> dict[str, Any]:
-        services = runtime.context if isinstance(runtime.context, RecallServices) else default
+        context = runtime.context if isinstance(runtime.context, RecallContext) else RecallContext()
+        services = context.services or default
         if services is None:
             raise InvalidRequestError(
-                "got no services; build the graph from a memory (memory.graph) or invoke it with context=memory.services."
+                "got no services; build the graph from a memory (memory.graph) or run it with context=RecallContext(services=memory.services)."
             )
-        return node(state, services)
+        return node(state if context.scope is None else {**state, "scope": context.scope}, services)
 
     bound.__name__, bound.__doc__ = node.__name__, node.__doc__  # not functools.wraps: LangGraph would read the wrapped signature
     return bound

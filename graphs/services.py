@@ -40,6 +40,16 @@ class RecallServices:
     """Where arms run, so that one that hangs can be left behind."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallContext:
+    """LangGraph's runtime context of one run; every field may be left out."""
+
+    services: RecallServices | None = None
+    """The memory to work on instead of the one that the graph was built with."""
+    scope: Any = None
+    """Who asks, set by the application: goes before the `scope` of the input, which a caller from outside may choose."""
+
+
 class Stage:
     """A trace record under construction."""
 

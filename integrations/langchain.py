@@ -121,7 +121,9 @@ def memory_tools(memory: Memory, *, scope: Scope | None = None, thread_id: str =
 
     def memory_timeline(entity: str, config: RunnableConfig) -> str:
         facts = memory.facts(entity, scope=scope_of_run(scope, config))
-        dated = sorted((fact for fact in facts if fact.valid_from or fact.valid_to), key=lambda fact: (fact.valid_from or fact.valid_to, str(fact)))
+        dated = sorted(
+            (fact for fact in facts if fact.valid_from or fact.valid_to), key=lambda fact: (fact.valid_from or fact.valid_to, str(fact))
+        )
         return "\n".join(str(fact) for fact in dated) or f"No dated facts about {entity!r}."
 
     def remember(text: str, config: RunnableConfig) -> str:
@@ -136,8 +138,16 @@ def memory_tools(memory: Memory, *, scope: Scope | None = None, thread_id: str =
         return f"Forgot {document_id}."
 
     reading = [
-        (search_memory, _Search, "Search the memory for passages that answer a question. Returns JSON with document_id, title, section and text."),
-        (memory_facts, _Facts, "List facts about one entity (who leads it, what it depends on, …) with the dates from and to which they hold. Returns JSON."),
+        (
+            search_memory,
+            _Search,
+            "Search the memory for passages that answer a question. Returns JSON with document_id, title, section and text.",
+        ),
+        (
+            memory_facts,
+            _Facts,
+            "List facts about one entity (who leads it, what it depends on, …) with the dates from and to which they hold. Returns JSON.",
+        ),
         (memory_timeline, _Timeline, "List the dated facts about one entity in order of time, one per line."),
     ]
     writing = [

@@ -77,7 +77,9 @@ def remember_node(memory: Memory, *, scope: Scope | None = None, thread_id: str 
 def _messages(state: Mapping[str, Any]) -> list[BaseMessage]:
     messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
     if not messages:
-        raise InvalidRequestError("got a state without messages; the node needs a state with a non-empty `messages`, such as MessagesState.")
+        raise InvalidRequestError(
+            "got a state without messages; the node needs a state with a non-empty `messages`, such as MessagesState."
+        )
     return list(messages)
 
 

@@ -55,9 +55,7 @@ class MemoryMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         self._budget = ContextBudget.of(budget)
         self._window_tokens, self._remember = window_tokens, remember
 
-    def wrap_model_call(
-        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
-    ) -> ModelResponse[Any]:
+    def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]) -> ModelResponse[Any]:
         """Add the recalled context to the call's system message."""
         return handler(self._with_context(request))
 
@@ -127,5 +125,6 @@ def _is_unspeakable(message: BaseMessage) -> bool:
     """Whether a message holds more than text: the agent may show pictures, the memory keeps words."""
     content = message.content
     return not isinstance(content, str) and any(
-        not isinstance(block, str) and block.get("type") not in ("text", "tool_use", "tool_call", "reasoning", "thinking") for block in content
+        not isinstance(block, str) and block.get("type") not in ("text", "tool_use", "tool_call", "reasoning", "thinking")
+        for block in content
     )

@@ -164,7 +164,9 @@ class MemoryStore(BaseStore):
         try:
             json.dumps(value)
         except (TypeError, ValueError) as exc:
-            raise InvalidRequestError(f"got a value for {op.key!r} that is not JSON ({exc}); needed strings, numbers, lists and mappings.") from exc
+            raise InvalidRequestError(
+                f"got a value for {op.key!r} that is not JSON ({exc}); needed strings, numbers, lists and mappings."
+            ) from exc
         now = self._memory.services.clock()
         ttl = op.ttl if op.ttl is not None else (self.ttl_config or {}).get("default_ttl")
         kept = before if before is not None and not _expired(before, now) else None
