@@ -15,8 +15,10 @@ gained four to twenty-five, and on top of these four links nothing. The subgraph
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -148,7 +150,8 @@ def rank_with_graph(
     hits = [passage for passage, _ in _ranked(scores, seeds)[: config.hits]]
     start = {passage: max(scores[passage], 0.0) for passage in hits}
     found = frozenset(scores)
-    flow = _step(view, start, config) + _shared(view, start, named, found, config)
+    links = view.named_by(start)
+    flow = _step(view, start, links, config) + _shared(view, start, links, named, found, config)
     _apply(flow, scores)
     by_passage: dict[str, list[Lift]] = {}
     for lift in sorted(lifts + flow, key=lambda item: (-item.amount, item.kind, item.entities, item.from_passage or "")):
@@ -208,31 +211,43 @@ def personalized_pagerank(
 
 
 class _View:
-    """The slice's rows, grouped for the walk."""
+    """The slice, asked only for what the few hits and the query's entities need: most of its rows concern neither."""
 
     def __init__(self, graph: GraphSlice, scores: Mapping[str, float]) -> None:
-        self.pages = graph.pages
         self.about: dict[str, set[str]] = {}
         self.subjects: dict[str, set[str]] = {}
-        self.named: dict[str, dict[str, float]] = {}
-        holders: dict[str, set[str]] = {}
         for passage, entity in graph.subjects:
             self.about.setdefault(passage, set()).add(entity)
             self.subjects.setdefault(entity, set()).add(passage)
-            holders.setdefault(entity, set()).add(passage)
-        for passage, entity, weight in graph.mentions:
-            names = self.named.setdefault(passage, {})
-            names[entity] = max(weight, names.get(entity, 0.0))
-            holders.setdefault(entity, set()).add(passage)
-        self.holders = holders
+        self._graph = graph
         self._scores = scores
-        self._counts = graph.passage_counts
-        self._page_counts = graph.page_counts
-        self._total = max(graph.passages, len(self.about.keys() | self.named.keys() | scores.keys()), 2)
+        self._total = max(graph.passages or len(self.about.keys() | scores.keys() | {row[0] for row in graph.mentions}), 2)
+
+    def named_by(self, passages: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Return the entities that passages name, with their weights."""
+        named: dict[str, dict[str, float]] = {passage: {} for passage in passages}
+        for passage, entity, weight in self._graph.mentions:
+            if passage in named:
+                named[passage][entity] = max(weight, named[passage].get(entity, 0.0))
+        return named
+
+    def holders(self, entities: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Return the slice's passages that name entities, by the mention's weight, or are about them, by 1."""
+        held: dict[str, dict[str, float]] = {entity: dict.fromkeys(self.subjects.get(entity, ()), 1.0) for entity in entities}
+        for passage, entity, weight in self._graph.mentions:
+            if entity in held:
+                held[entity][passage] = max(weight, held[entity].get(passage, 0.0))
+        return held
+
+    @cached_property
+    def _counted(self) -> dict[str, int]:
+        """Passages of the slice that hold each entity."""
+        rows = {(passage, entity) for passage, entity, _ in self._graph.mentions} | set(self._graph.subjects)
+        return Counter(entity for _, entity in rows)
 
     def count(self, entity: str) -> int:
         """How many passages of the memory name the entity or are about it."""
-        return max(self._counts.get(entity, 0), len(self.holders.get(entity, ())), 1)
+        return max(self._graph.passage_counts.get(entity) or self._counted.get(entity, 0), 1)
 
     def rarity(self, entity: str) -> float:
         """Inverse document frequency in (0, 1], so that a walk leaves through rare entities first."""
@@ -242,14 +257,14 @@ class _View:
         return self.count(entity) > max(HUB_MINIMUM, hub_share * self._total)
 
     def page(self, passage: str) -> str:
-        return self.pages.get(passage, passage)
+        return self._graph.pages.get(passage, passage)
 
     def entries(self, entity: str) -> tuple[list[str], float]:
         """Return the best passage of each page about the entity, and the share of a link that each gets."""
         best: dict[str, str] = {}
         for passage in sorted(self.subjects.get(entity, ()), key=lambda item: (-self._scores.get(item, 0.0), item)):
             best.setdefault(self.page(passage), passage)
-        return list(best.values()), 1.0 / max(len(best), self._page_counts.get(entity, 0), 1)
+        return list(best.values()), 1.0 / max(len(best), self._graph.page_counts.get(entity, 0), 1)
 
 
 def _ranked(scores: Mapping[str, float], seeds: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -290,15 +305,14 @@ def _related(
     ways = _ways(relations, rank, query_entities)
     nearest = max((rank[entity] for entity in ways), default=0.0)
     lifts: list[Lift] = []
-    for entity, way in ways.items():
+    for entity, holders in view.holders(ways).items():
         if view.is_hub(entity, config.hub_share):
             continue
-        amount = config.related_weight * rank[entity] / nearest
+        way, amount = ways[entity], config.related_weight * rank[entity] / nearest
+        naming = holders.keys() - view.subjects.get(entity, set())
+        reached = {passage: config.naming_share * holders[passage] * amount for passage in naming}
         passages, share = view.entries(entity)
-        reached = dict.fromkeys(passages, share * amount)
-        for passage in view.holders.get(entity, ()):
-            weight = view.named.get(passage, {}).get(entity, 0.0)
-            reached[passage] = max(reached.get(passage, 0.0), config.naming_share * weight * amount)
+        reached |= dict.fromkeys(passages, share * amount)
         lifts += [Lift(passage_id=p, kind="related", entities=way, from_passage=None, amount=a) for p, a in reached.items()]
     return [lift for lift in _strongest(lifts) if lift.amount > 0]
 
@@ -323,7 +337,7 @@ def _ways(
     return {entity: way for entity, way in ways.items() if len(way) > 1}
 
 
-def _step(view: _View, hits: Mapping[str, float], config: GraphConfig) -> list[Lift]:
+def _step(view: _View, hits: Mapping[str, float], links: Mapping[str, Mapping[str, float]], config: GraphConfig) -> list[Lift]:
     """Let a share of each hit's score flow to the pages about what it names.
 
     The share is divided by the square root of what leaves the hit, between dividing it among all links (which starves hits that
@@ -332,7 +346,7 @@ def _step(view: _View, hits: Mapping[str, float], config: GraphConfig) -> list[L
     lifts: list[Lift] = []
     for hit, score in hits.items():
         reached: dict[str, tuple[float, str]] = {}
-        for entity, weight in view.named.get(hit, {}).items():
+        for entity, weight in links[hit].items():
             if entity in view.about.get(hit, ()):
                 continue
             passages, share = view.entries(entity)
@@ -348,27 +362,33 @@ def _step(view: _View, hits: Mapping[str, float], config: GraphConfig) -> list[L
 
 
 def _shared(
-    view: _View, hits: Mapping[str, float], query_entities: Mapping[str, float], found: frozenset[str], config: GraphConfig
+    view: _View,
+    hits: Mapping[str, float],
+    links: Mapping[str, Mapping[str, float]],
+    query_entities: Mapping[str, float],
+    found: frozenset[str],
+    config: GraphConfig,
 ) -> list[Lift]:
     """Lift what the first search found and what shares with a hit an entity that the query did not name.
 
     Being found is the gate: among all that share the entity only passages that fit the query rise, so the amount need not be
     divided among them.
     """
+    own = {hit: {**links[hit], **dict.fromkeys(view.about.get(hit, ()), 1.0)} for hit in hits}
+    held = view.holders({entity for named in own.values() for entity in named} - query_entities.keys())
     lifts: list[Lift] = []
     for hit, score in hits.items():
-        own = {**view.named.get(hit, {}), **dict.fromkeys(view.about.get(hit, ()), 1.0)}
         shares = {
             entity: weight * view.rarity(entity)
-            for entity, weight in own.items()
-            if entity not in query_entities and view.count(entity) > 1 and not view.is_hub(entity, config.hub_share)
+            for entity, weight in own[hit].items()
+            if entity in held and view.count(entity) > 1 and not view.is_hub(entity, config.hub_share)
         }
         total = sum(shares.values())
         for entity, share in shares.items():
             amount = config.step_weight * config.naming_share * score * share / total
             lifts += [
                 Lift(passage_id=passage, kind="shared", entities=(entity,), from_passage=hit, amount=amount)
-                for passage in view.holders[entity]
+                for passage in held[entity]
                 if passage in found and passage != hit
             ]
     return [lift for lift in lifts if lift.amount > 0]

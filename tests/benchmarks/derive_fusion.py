@@ -137,7 +137,7 @@ def load(folder: Path, name: str, cache: Path) -> Bench:
 
 
 def _with_names(name: str, corpus: list[dict[str, Any]], queries: list[dict[str, Any]], arms: list[dict[str, Arm]]) -> Bench:
-    mentions = {row["id"]: keys_of(mentioned_names(row["text"])) for row in corpus}
+    mentions = {row["id"]: keys_of(mentioned_names(f"{row['title']}\n{row['text']}")) for row in corpus}
     about = {row["id"]: keys_of(subject_names(row["title"])) for row in corpus}
     known = set().union(*mentions.values(), *about.values())
     return Bench(
