@@ -133,7 +133,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its code instead
-    app()
+    app(prog_name="rag2")
 
 
 if __name__ == "__main__":

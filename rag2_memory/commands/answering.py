@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rag2_memory.commands.terminal import console, note, table, to_json
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError, MissingExtraError
 
 if TYPE_CHECKING:
-    from rag2_memory.context import Context
+    from rag2_memory.context import Context, ContextBudget
+    from rag2_memory.context.compiled import Format
     from rag2_memory.protocols import TokenCounter
+
+    Recall = Callable[[ContextBudget], tuple[Context, dict[str, Any]]]
 
 
 def chat_model(name: str) -> Any:
@@ -87,13 +92,32 @@ def answer_json(text: str, context: Context) -> dict[str, Any]:
     }
 
 
-def rendered(context: Context, form: str, counter: TokenCounter) -> str:
-    """Return a context's text in a format; one that is longer than the compiled one and so exceeds the budget is remarked on."""
-    if form == context.format:
-        return context.text
+def fitted(recall: Recall, budget: ContextBudget, form: Format, counter: TokenCounter) -> tuple[Context, dict[str, Any]]:
+    """Recall a context that fits the budget in another format than the compiled one, which takes more or fewer tokens.
+
+    Args:
+        recall: Returns a context with its explanation for a budget.
+        budget: What the written context must not exceed.
+        form: `xml`, `markdown` or `json`.
+        counter: The memory's own.
+    """
+    window = budget.window_tokens
+    while True:
+        context, explanation = recall(replace(budget, window_tokens=window))
+        written = in_format(context, form, counter)
+        excess = written.tokens + context.trace["budget"]["query"] - budget.input_tokens
+        if excess <= 0:
+            return replace(written, budget=budget), explanation
+        window -= excess
+
+
+def in_format(context: Context, form: Format, counter: TokenCounter) -> Context:
+    """Return a context written in a format."""
     from rag2_memory.context.render import RENDERERS, context_parts, fact_parts, header, history_parts
 
-    renderer = RENDERERS[form]  # type: ignore[index]  # typer lets only the formats through
+    if form == context.format:
+        return context
+    renderer = RENDERERS[form]
     parts = context_parts(
         renderer,
         guidelines=context.guidelines,
@@ -102,6 +126,4 @@ def rendered(context: Context, form: str, counter: TokenCounter) -> str:
         history=history_parts(renderer, context.summary, context.history),
     )
     text = "".join(parts)
-    if (tokens := counter.count(text)) > context.budget.input_tokens:
-        note(f"As {form} the context takes {tokens:,} tokens, more than the budget's {context.budget.input_tokens:,}.", style="yellow")
-    return text
+    return replace(context, format=form, text=text, tokens=counter.count(text))

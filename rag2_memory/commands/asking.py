@@ -8,7 +8,7 @@ import typer
 
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.opening import opened, waiting
-from rag2_memory.commands.terminal import console, count, emit_json, note, say, span, table, to_json, when
+from rag2_memory.commands.terminal import console, count, emit_json, note, say, say_indented, span, table, to_json, when
 
 if TYPE_CHECKING:
     from rag2_memory.context import Context, ContextBudget
@@ -70,22 +70,19 @@ def ask(
     from rag2_memory.commands import answering, explaining
     from rag2_memory.commands.explained import print_explanation
 
-    request: dict[str, Any] = {
+    window = budget_of(budget, default_tokens=MODEL_TOKENS if model else READING_TOKENS)
+    request = {
         "query": question,
-        "budget": budget_of(budget, default_tokens=MODEL_TOKENS if model else READING_TOKENS),
         "scope": opt.scope_of(namespace, user, group),
         "as_of": opt.as_of_of(as_of, known_at),
         "guidelines": guidelines,
         "route": route,
     }
     chat = answering.chat_model(model) if model else None
-    with opened(memory, embedder=embedder, cache=not no_cache) as opened_memory:
-        with waiting("searching"):
-            if explain:
-                context, explanation = explaining.recall_explained(opened_memory, request)
-            else:
-                context, explanation = opened_memory.recall(**request), {}
-        text = answering.rendered(context, form, opened_memory.services.counter)
+    with opened(memory, embedder=embedder, cache=not no_cache) as opened_memory, waiting("searching"):
+        recall = explaining.recall_explained if explain else explaining.recall_plainly
+        counter = opened_memory.services.counter
+        context, explanation = answering.fitted(lambda budget: recall(opened_memory, {**request, "budget": budget}), window, form, counter)
     if chat is not None:
         answer = answering.answer(chat, context, live=not as_json)
         if as_json:
@@ -93,10 +90,10 @@ def ask(
             return
         answering.print_sources(context, answer)
     elif as_json:
-        emit_json(context_json(context, text) | ({"explanation": explanation} if explain else {}))
+        emit_json(context_json(context) | ({"explanation": explanation} if explain else {}))
         return
     else:
-        print_context(context, text)
+        print_context(context)
     if explain:
         print_explanation(explanation)
 
@@ -115,9 +112,9 @@ def budget_of(value: str | None, *, default_tokens: int = READING_TOKENS) -> Con
     return ContextBudget.of(int(digits)) if digits.isdecimal() else ContextBudget.preset(value)
 
 
-def print_context(context: Context, text: str) -> None:
+def print_context(context: Context) -> None:
     """Print a context as a model would be given it, then the list of its citations."""
-    typer.echo(text.rstrip("\n"))
+    typer.echo(context.text.rstrip("\n"))
     if not context.citations:
         note("\nNothing in this memory that you may see answers the question.")
         return
@@ -136,12 +133,12 @@ def citations_table(context: Context) -> Any:
     return listed
 
 
-def context_json(context: Context, text: str) -> dict[str, Any]:
+def context_json(context: Context) -> dict[str, Any]:
     """Return a context for other programs."""
     return {
         "query": context.query,
         "format": context.format,
-        "text": text,
+        "text": context.text,
         "tokens": context.tokens,
         "budget": to_json(context.budget.to_dict()),
         "citations": to_json(context.citations),
@@ -190,12 +187,11 @@ def print_passage(rank: int, passage: Passage, *, full: bool) -> None:
     )
     where = passage.document_id + (f", {when(passage.modified_at)}" if passage.modified_at else "")
     body = passage.text.strip() if full else snippet(passage.text)
-    screen = console()
-    screen.print(head, soft_wrap=True)
-    screen.print(Text(f"    {where}", style="dim"), soft_wrap=True)
+    console().print(head, soft_wrap=True)
+    say_indented(where, by=4, style="dim")
     for line in body.splitlines():
-        screen.print(Text(f"    {line}"), soft_wrap=True)
-    screen.print()
+        say_indented(line, by=4)
+    say("")
 
 
 def snippet(text: str) -> str:

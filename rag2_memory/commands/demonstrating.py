@@ -13,7 +13,7 @@ import typer
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.asking import facts_table, snippet
 from rag2_memory.commands.opening import opened, waiting
-from rag2_memory.commands.terminal import console, emit_json, note, say, to_json
+from rag2_memory.commands.terminal import console, emit_json, note, say, say_indented, to_json
 from rag2_memory.commands.writing import print_report
 from rag2_memory.errors import InvalidRequestError
 
@@ -178,7 +178,7 @@ def _print_answer(shown: Shown, context: Context, ms: float) -> None:
         place = " › ".join(dict.fromkeys((block.title, *block.heading_path)))
         screen.print(Text.assemble((f"  [{block.citation_id}] ", "green"), place, (f"  {block.document_id}", "dim")), soft_wrap=True)
         if rank <= SNIPPETS_SHOWN:
-            screen.print(Text(f"       {snippet(block.text)}"), soft_wrap=True)
+            say_indented(snippet(block.text), by=7)
     outcome = cache_outcome(context)
     told = f"  {len(context.blocks)} passages, {len(context.facts)} facts, {context.tokens:,} tokens of {WINDOW_TOKENS:,}; {ms:.0f} ms"
     screen.print(Text(told + (f"; cache {outcome}" if outcome else ""), style="dim"))

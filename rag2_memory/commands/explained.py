@@ -11,6 +11,8 @@ from rag2_memory.commands.terminal import console, count, table
 BAR_WIDTH = 40
 """Characters of the longest bar: the whole window."""
 
+STAGE_BAR_WIDTH = 20
+
 MOST_DROPPED = 10
 """Dropped candidates listed one by one; the rest are counted by reason."""
 
@@ -125,9 +127,13 @@ def _print_dropped(dropped: Sequence[Mapping[str, Any]]) -> None:
 
 def _print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     _heading("Time")
-    slowest = max((stage["ms"] for stage in stages), default=0.0) or 1.0
+    own = [stage for stage in stages if stage["stage"] != "load_model"]
+    slowest = max((stage["ms"] for stage in own), default=0.0) or 1.0
+    for stage in own:
+        _line(f"  {stage['stage']:<14} {stage['ms']:>9.1f} ms  {'▪' * round(stage['ms'] / slowest * STAGE_BAR_WIDTH)}".rstrip())
     for stage in stages:
-        _line(f"  {stage['stage']:<14} {stage['ms']:>9.1f} ms  {'▪' * round(stage['ms'] / slowest * 20)}")
+        if stage not in own:
+            _line(f"  loading the embedding model took {stage['ms'] / 1000:.1f} s more, once per process", style="dim")
 
 
 def _heading(text: str) -> None:

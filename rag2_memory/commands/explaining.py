@@ -22,6 +22,11 @@ Updates = Mapping[str, Mapping[str, Any]]
 """What each node of the recall graph wrote, by node."""
 
 
+def recall_plainly(memory: Memory, request: Mapping[str, Any]) -> tuple[Context, dict[str, Any]]:
+    """Run a recall without an explanation."""
+    return memory.recall(**request), {}
+
+
 def recall_explained(memory: Memory, request: Mapping[str, Any]) -> tuple[Context, dict[str, Any]]:
     """Run a recall and return its context with the explanation, as JSON values.
 

@@ -53,6 +53,18 @@ def say(text: str, *, style: str = "") -> None:
     console().print(text, style=style or None, soft_wrap=True)
 
 
+def say_indented(text: str, *, by: int, style: str = "") -> None:
+    """Print a paragraph set in by some columns: wrapped there on a terminal, on one line in a file or pipe."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    screen = console()
+    if screen.is_terminal:
+        screen.print(Padding(Text(text, style=style), (0, 0, 0, by)))
+    else:
+        screen.print(Text(" " * by + text, style=style), soft_wrap=True)
+
+
 def note(text: str, *, style: str = "dim") -> None:
     """Print a remark on stderr, where it disturbs no pipe."""
     console(errors=True).print(text, style=style, soft_wrap=True)

@@ -13,6 +13,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from typer.testing import Result
 
 from rag2_memory.commands import answering
+from rag2_memory.context import default_token_counter
 from rag2_memory.errors import InvalidRequestError
 
 Run = Callable[..., Result]
@@ -41,6 +42,13 @@ def test_every_format_holds_the_same_evidence(read: Read, memory: Path, form: st
     assert "token cache fill" in told["text"]
     if form == "json":
         assert "c1" in json.loads(told["text"])["passages"]
+
+
+@pytest.mark.parametrize("form", ["xml", "markdown", "json"])
+@pytest.mark.parametrize("budget", [150, 190, 230, 400])
+def test_the_written_context_never_exceeds_its_budget_in_any_format(read: Read, memory: Path, form: str, budget: int) -> None:
+    told = read("ask", "Project Alpha leads ERR-5031", "--budget", budget, "--format", form, "--memory", memory)
+    assert default_token_counter().count(told["text"]) == told["tokens"] <= budget * 0.9
 
 
 def test_a_budget_is_a_number_or_a_preset_and_never_exceeded(run: Run, read: Read, memory: Path) -> None:
