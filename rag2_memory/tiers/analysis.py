@@ -64,10 +64,10 @@ _UNSPACED += "\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = rf"[\w{_MARKS}]"
 _TOKEN = re.compile(
     rf"(?:(?<![\w.])\.(?=[A-Za-z]))?{_WORD}+"
-    rf"(?:(?:://|::|->|[-./\\:@'&+~]|(?<=\d),(?=\d)){_WORD}+)*"
+    rf"(?:(?:://|::|:\\|->|[-./\\:@'&+~]|(?<=\d),(?=\d)){_WORD}+)*"
     r"(?:\+\+(?!\w)|(?<=[A-Za-z])#(?!\w))?"
 )
-_SEPARATORS = tuple(re.compile(pattern) for pattern in (r"://|::|->|[/\\:@&+~#]", r"[.,]", r"[-_]"))
+_SEPARATORS = tuple(re.compile(pattern) for pattern in (r"://|::|:\\|->|[/\\:@&+~#]", r"[.,]", r"[-_]"))
 """Levels of an identifier, outermost first."""
 
 _HYPHEN_LEVEL = 2
@@ -204,8 +204,10 @@ class Analyzer:
         token = token.strip("_")
         if token[-2:].lower() == "'s":
             token = token[:-2]
-        if _ACRONYM.fullmatch(token):  # U.S. is US; capitals keep it from being a stop word
-            return _weighted((self._word(token.replace(".", "").upper()),))
+        if not token:
+            return _weighted(())
+        if _ACRONYM.fullmatch(token):  # U.S. is US, whose capitals keep it from being a stop word
+            return _weighted((self._word(token.replace(".", "")),))
         parts: list[str] = []
         whole = self._split(token, 0, parts)
         parts = list(dict.fromkeys(part for part in parts if part and part != whole))
