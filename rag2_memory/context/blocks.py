@@ -28,6 +28,8 @@ PROMOTED_BLOCKS: Final = 10
 """Blocks that may become their parent chunk: what is around the best ones may hold the answer; around the fortieth it is ballast, and a
 window that is full because it can be costs money and attention."""
 
+NO_ROOM: Final = "no room left for passages"
+
 MIN_OVERLAP_CHARACTERS: Final = 20
 """A shorter common end and beginning of neighbouring chunks may be chance."""
 
@@ -77,9 +79,14 @@ def parent_text(value: Any) -> ParentText:
     return ParentText(text=value.text, heading_path=tuple(getattr(value, "heading_path", ())))
 
 
+def score_of(passage: Passage) -> float:
+    """Return a passage's score; 0 where it is not finite."""
+    return passage.score if math.isfinite(passage.score) else 0.0
+
+
 def values(passages: Sequence[Passage]) -> list[float]:
-    """Return scores as values of at least 0: shifted where some are negative, as a cross-encoder's are; 0 where not finite."""
-    scores = [passage.score if math.isfinite(passage.score) else 0.0 for passage in passages]
+    """Return scores as values of at least 0: shifted where some are negative, as a cross-encoder's are."""
+    scores = [score_of(passage) for passage in passages]
     floor = min(min(scores, default=0.0), 0.0)
     return [score - floor for score in scores]
 
@@ -119,10 +126,10 @@ class PassageSegment:
         if not packed.best_fits and (cut := self._cut_best(room)) is not None:
             chosen = [cut]
         self.groups = self._joined(chosen)
-        taken = {id(item.passage) for item in chosen}
+        taken = set(chosen)
         for at, item in enumerate(self._candidates):
-            if id(item.passage) not in taken and at not in self.dropped:
-                self.dropped[at] = _dropped(item.passage, "no room left for passages")
+            if item not in taken and at not in self.dropped:
+                self.dropped[at] = _dropped(item.passage, NO_ROOM)
 
     @property
     def tokens(self) -> int:
@@ -135,17 +142,19 @@ class PassageSegment:
             if group not in self.groups or not group.parent_id or group.parent_id not in parents or group.shown.block.truncated:
                 continue
             family = [other for other in self.groups if other.parent_id == group.parent_id]
-            promoted = self._promoted(family, parent_text(parents[group.parent_id]))
+            parent = parent_text(parents[group.parent_id])
+            if not all(_stands_in(item.passage, parent) for member in family for item in member.members):
+                continue
+            promoted = self._promoted(family, parent)
             cost = promoted.shown.block.tokens - sum(member.shown.block.tokens for member in family)
             if cost <= spare:
                 spare -= cost
                 self.groups = [promoted if other is group else other for other in self.groups if other is group or other not in family]
-        blocks = {group.parent_id: group.shown.block for group in self.groups}
-        inside = {parent_id: block.citation_id for parent_id, block in blocks.items() if block.kind == "parent"}
+        inside = {group.parent_id: group.shown.block.citation_id for group in self.groups if group.shown.block.kind == "parent"}
         for at, dropped in self.dropped.items():
-            citation_id = inside.get(self._candidates[at].passage.parent_id)
-            if citation_id and dropped.reason.startswith("no room"):
-                self.dropped[at] = replace(dropped, reason=f"already inside {citation_id}, its parent chunk")
+            passage = self._candidates[at].passage
+            if passage.parent_id in inside and dropped.reason == NO_ROOM and _stands_in(passage, parent_text(parents[passage.parent_id])):
+                self.dropped[at] = replace(dropped, reason=f"already inside {inside[passage.parent_id]}, its parent chunk")
 
     def give_up(self, excess: int) -> bool:
         """Remove the least valuable blocks, about `excess` tokens but at most half of them; whether anything was removed."""
@@ -189,7 +198,7 @@ class PassageSegment:
 
     def _first_shown(self, passage: Passage, citation_id: str) -> Shown:
         turn = passage.turn
-        text = clean(passage.text).strip()
+        text = body(clean(passage.text))
         modified_at = turn.at if turn and turn.at else passage.modified_at
         valid, speaker = _validity(passage.metadata), turn.speaker if turn else ""
         labels = Header(
@@ -210,7 +219,7 @@ class PassageSegment:
             document_id=passage.document_id,
             title=passage.title,
             heading_path=passage.heading_path,
-            score=passage.score,
+            score=score_of(passage),
             uri=passage.uri,
             modified_at=modified_at,
             valid=valid,
@@ -257,9 +266,9 @@ class PassageSegment:
         block = replace(
             best.block,
             kind="merged",
-            text=clean(text).strip(),
+            text=body(clean(text)),
             chunk_ids=tuple(item.passage.chunk_id for item in in_order),
-            score=math.fsum(item.passage.score for item in in_order),
+            score=math.fsum(score_of(item.passage) for item in in_order),
         )
         return Group(members=members, shown=self._shown(block), parent_id=parent_id)
 
@@ -271,10 +280,10 @@ class PassageSegment:
             first,
             citation_id=f"c{members[0].number}",
             kind="parent",
-            text=clean(parent.text).strip(),
+            text=body(clean(parent.text)),
             heading_path=parent.heading_path or first.heading_path,
             chunk_ids=tuple(item.passage.chunk_id for item in in_order),
-            score=math.fsum(item.passage.score for item in members),
+            score=math.fsum(score_of(item.passage) for item in members),
         )
         return Group(members=members, shown=self._shown(block), parent_id=family[0].parent_id)
 
@@ -285,7 +294,12 @@ def joined(first: str, second: str) -> str:
         for size in range(min(len(first), len(second)), MIN_OVERLAP_CHARACTERS - 1, -1):
             if first.endswith(second[:size]):
                 return first + second[size:]
-    return f"{first.rstrip()}\n{second.lstrip()}"
+    return f"{first.rstrip()}\n{body(second)}"
+
+
+def body(text: str) -> str:
+    """Return a text without surrounding blank space; the indentation of its first line stays, for code means something by it."""
+    return text.rstrip().lstrip("\n")
 
 
 def best_at_the_edges(ranked: Sequence[Any]) -> list[Any]:
@@ -298,6 +312,11 @@ def best_at_the_edges(ranked: Sequence[Any]) -> list[Any]:
 
 def _by_value(group: Group) -> tuple[float, int]:
     return -max(item.value for item in group.members), group.members[0].number
+
+
+def _stands_in(passage: Passage, parent: ParentText) -> bool:
+    """Whether a parent holds a passage; one that was joined from chunks of two parents stands in neither."""
+    return passage.text.strip() in parent.text
 
 
 def _source(passage: Passage) -> str:

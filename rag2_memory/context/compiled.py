@@ -171,8 +171,19 @@ class Context:
         return cls(**(raw | {"budget": ContextBudget.from_dict(raw["budget"])}))
 
 
-MOMENTS: Final = frozenset({"modified_at", "valid_from", "valid_to", "recorded_at", "retracted_at"})
-TUPLES: Final = frozenset({"chunk_ids", "heading_path", "evidence", "documents"})
+MOMENTS: Final[Mapping[type[Any], tuple[str, ...]]] = {
+    ContextBlock: ("modified_at",),
+    Citation: ("modified_at",),
+    Fact: ("valid_from", "valid_to", "recorded_at", "retracted_at"),
+}
+"""Fields that JSON holds as text."""
+
+TUPLES: Final[Mapping[type[Any], tuple[str, ...]]] = {
+    ContextBlock: ("chunk_ids", "heading_path"),
+    Citation: ("chunk_ids", "heading_path"),
+    Fact: ("evidence", "documents"),
+}
+"""Fields that JSON holds as lists."""
 
 
 def _encode(value: Any) -> Any:
@@ -185,11 +196,11 @@ def _encode(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _restored(kind: type[Any], data: Mapping[str, Any]) -> Any:
-    values = dict(data)
-    for name in MOMENTS & values.keys():
-        values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
-    for name in TUPLES & values.keys():
+def _restored(kind: type[Any], values: dict[str, Any]) -> Any:
+    for name in MOMENTS[kind]:
+        if values[name] is not None:
+            values[name] = datetime.fromisoformat(values[name])
+    for name in TUPLES[kind]:
         values[name] = tuple(values[name])
     return kind(**values)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ from rag2_memory.context.counter_tiktoken import OfflineCounter, TiktokenCounter
 from rag2_memory.types import Fact, Passage, utc
 
 ROOT = Path(__file__).resolve().parents[2]
+VOCABULARIES = ROOT.parent / "shared" / "tiktoken"
 CANDIDATES = 1_000
 WINDOWS = (8_192, 32_768, 128_000)
 BAR_MS = 20.0
@@ -88,24 +90,26 @@ def assembly(data: Path) -> None:
     print(
         f"{CANDIDATES:,} candidates, 50 facts, 20 messages; counted by {'o200k_base' if exact else 'the offline counter'}; bar {BAR_MS:.0f} ms"
     )
+
+    def fresh() -> TiktokenCounter:
+        counter = TiktokenCounter() if exact else OfflineCounter()
+        counter.count("loaded")
+        return counter
+
     for window in WINDOWS:
+        compiled = partial(
+            compile_context, passages=passages, facts=facts, history=history, guidelines="Answer briefly.", budget=window, parents=None
+        )
         cold, warm = [], []
         for number in range(ROUNDS):
-            counter = TiktokenCounter() if exact else OfflineCounter()
-            counter.count("loaded")
-
-            def compiled(query: str, counter: TiktokenCounter = counter, window: int = window) -> Any:
-                return compile_context(
-                    query, passages=passages, facts=facts, history=history, guidelines="Answer briefly.", budget=window, counter=counter
-                )
-
-            cold.append(milliseconds(partial(compiled, f"first {number}")))
-            warm.append(milliseconds(partial(compiled, f"second {number}")))
-        context = compiled("last")
-        print(
-            f"  window {window:7,}: cold {summary(cold)}; warm {summary(warm)}; {len(context.blocks)} blocks, {context.tokens:,} tokens",
-            flush=True,
-        )
+            counter = fresh()
+            cold.append(milliseconds(partial(compiled, f"first {number}", counter=counter)))
+            warm.append(milliseconds(partial(compiled, f"second {number}", counter=counter)))
+        context = compiled("last", counter=fresh())
+        alone = [milliseconds(partial(fresh().count, context.text)) for _ in range(ROUNDS)]
+        print(f"  window {window:7,}: {len(context.blocks)} blocks, {context.tokens:,} tokens, {len(context.dropped)} dropped")
+        for name, times in (("nothing counted before", cold), ("counts of the chunks cached", warm), ("counting that text alone", alone)):
+            print(f"    {name:28s}{summary(times)}", flush=True)
 
 
 def summary(times: Sequence[tuple[float, float]]) -> str:
@@ -181,6 +185,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "bench", help="folder of the evaluation data")
     parser.add_argument("--examples", type=int, default=10_000, help="hypothesis examples; 0 leaves them out")
     options = parser.parse_args()
+    if VOCABULARIES.is_dir():
+        os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(VOCABULARIES))
     imports()
     assembly(options.data)
     offline_surplus(options.data)

@@ -129,12 +129,30 @@ def test_chunks_become_their_parent_where_there_is_room() -> None:
     parent = Parent(id="p", document_key="key", heading_path=("Whole",), text=text, tokens=COUNTER.count(text), start=0, end=len(text))
     (block,) = compiled(found, parents={"p": parent}).blocks
     assert (block.kind, block.text, block.chunk_ids, block.heading_path) == ("parent", text, ("k1", "k3"), ("Whole",))
-    assert {block.kind for block in compiled(found, 1_500, parents={"p": text * 9}).blocks} == {"chunk"}
+    assert {block.kind for block in compiled(found, 1_500, parents={"p": text * 9}).blocks} == {"chunk"}, "too large"
+
+
+def test_a_parent_that_does_not_hold_the_passage_never_replaces_it() -> None:
+    assert [block.kind for block in compiled([passage(1, parent_id="p")], parents={"p": "Another part of the document. " * 20}).blocks] == [
+        "chunk"
+    ]
+
+
+def test_the_same_passage_handed_in_twice_is_accounted_for_twice() -> None:
+    found = [passage(number) for number in range(1, 30)]
+    context = compiled([*found, *found], 1_500)
+    assert len(kept(context)) + len(context.dropped) == 58
+
+
+def test_the_indentation_of_code_is_kept() -> None:
+    code = "    def run(self):\n        return 1"
+    assert compiled([passage(1, text=f"\n{code}\n\n")]).blocks[0].text == code
+    assert f">\n{code}\n</passage>" in compiled([passage(1, text=code)]).text
 
 
 def test_promotion_never_costs_another_passage_its_place() -> None:
     found = [passage(number, parent_id=f"p{number}") for number in range(1, 12)]
-    parents = {f"p{number}": passage(number, words=90).text for number in range(1, 12)}
+    parents = {f"p{number}": f"Before. {passage(number).text} {passage(number, words=60).text}" for number in range(1, 12)}
     for window in range(800, 9_000, 400):
         assert kept(compiled(found, window, parents=parents)) == kept(compiled(found, window))
 
@@ -182,7 +200,7 @@ def test_scores_below_zero_count_as_low_relevance_not_as_harm() -> None:
 def test_a_score_that_is_no_number_counts_as_nothing(score: float) -> None:
     context = compiled([passage(1, score=0.5), passage(2, score=score)])
     assert context.blocks[0].chunk_ids == ("k1",)
-    assert Context.from_json(context.to_json()).blocks[0] == context.blocks[0]
+    assert Context.from_json(context.to_json()) == context
 
 
 def test_wrong_or_missing_token_counts_never_break_the_budget() -> None:

@@ -117,17 +117,17 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         response=draw(fractions | st.integers(0, 50)),
         flow=tuple(draw(st.lists(st.sampled_from(["graph", "passages", "history"]), unique=True))),
     )
+    passages = draw(candidates())
+    around = " ".join(passage.text for passage in passages[:3]) + draw(texts)
     return {
         "query": draw(texts),
-        "passages": draw(candidates()),
+        "passages": passages,
         "facts": draw(facts),
         "history": draw(histories),
         "guidelines": draw(texts),
         "budget": budget,
         "counter": draw(st.sampled_from(COUNTERS)),
-        "parents": draw(
-            st.none() | st.fixed_dictionaries({"p1": st.builds(_parent, texts), "p2": texts}) | st.fixed_dictionaries({"p1": texts})
-        ),
+        "parents": draw(st.none() | st.just({"p1": _parent(around), "p2": around}) | texts.map(lambda text: {"p1": text})),
         "format": draw(st.sampled_from(["xml", "markdown", "json"])),
         "history_summary": draw(st.just("") | texts),
     }

@@ -77,7 +77,7 @@ def test_retrieved_text_cannot_close_or_forge_anything_wherever_it_stands(format
         facts=[Fact(subject=name, predicate=name, object=name, properties={name: name})],
         history=[("user", hostile if place == "history" else "Hi")],
         history_summary=hostile if place == "summary" else "They met.",
-        parents={"p": hostile if place == "parent" else "Harmless."},
+        parents={"p": f"Harmless. {hostile}" if place == "parent" else "Harmless."},
     )
     parsed = parse_context(context.text, format)
     assert parsed.guidelines == "Answer from the passages."
