@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,14 +93,18 @@ class MemoryFolder:
 
         return self._opened("graph", lambda path: KuzuGraphTier(path))
 
-    def cache(self, config: MemoryConfig) -> CacheTier:
+    def cache(self, config: MemoryConfig, clock: Callable[[], datetime]) -> CacheTier:
         """Open the cache."""
         from rag2_memory.tiers.cache_semantic import SemanticCache
 
         return self._opened(
             "cache",
             lambda path: SemanticCache(
-                path, max_entries=config.cache_max_entries, max_bytes=config.cache_max_bytes, ttl_seconds=config.cache_ttl_seconds
+                path,
+                max_entries=config.cache_max_entries,
+                max_bytes=config.cache_max_bytes,
+                ttl_seconds=config.cache_ttl_seconds,
+                clock=lambda: clock().timestamp(),
             ),
         )
 

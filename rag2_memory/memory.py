@@ -192,7 +192,7 @@ class Memory:
                 vector=vector or folder.vector(model),
                 lexical=lexical or folder.lexical(),
                 graph=graph or folder.graph(),
-                cache=folder.cache(settings) if cache is None or cache is True else cache or None,
+                cache=folder.cache(settings, clock or _utc_now) if cache is None or cache is True else cache or None,
                 embedder=model,
                 counter=token_counter or default_token_counter(),
                 config=settings,
