@@ -149,13 +149,13 @@ class Adjacency:
         """Return the numbers of those passages of a namespace that are stored, without repeats, in the order given."""
         found = np.array(self.passages.find(namespace, ids), dtype=np.int32)
         found = found[found < len(view.home)]
-        return found[view.home[found] != GONE]
+        return np.asarray(found[view.home[found] != GONE])
 
     def find_entities(self, view: View, namespace: str, ids: Iterable[str]) -> Array:
         """Return the numbers of those entities of a namespace that are tied to something, without repeats, in the order given."""
         found = np.array(self.entities.find(namespace, ids), dtype=np.int32)
         found = found[found < len(view.links_of)]
-        return found[view.links_of[found] + view.edges_of[found] > 0]
+        return np.asarray(found[view.links_of[found] + view.edges_of[found] > 0])
 
     def get(self, passage_id: str) -> GraphPassage | None:
         """Return a passage's projection, links and edges in their order of comparison."""

@@ -153,8 +153,8 @@ class KuzuDatabase:
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise CorruptIndexError(tier="graph", problem=f"reading {str(self.path)!r} in a process of its own failed: {exc}") from exc
         if done.returncode:
-            problem = (done.stderr.strip().splitlines() or [f"reading it ended a process with exit code {done.returncode}"])[-1]
-            raise self._failure(problem, existed=True)
+            told = [line for line in done.stderr.splitlines() if "Error: " in line]
+            raise self._failure(told[-1] if told else f"reading it ended a process with exit code {done.returncode}", existed=True)
 
     def _failure(self, problem: str, *, existed: bool) -> BackendUnavailableError:
         if "Could not set lock" in problem and self.path is not None:
