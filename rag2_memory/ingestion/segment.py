@@ -15,7 +15,7 @@ from rag2_memory.ingestion.located import locate
 from rag2_memory.ingestion.markdown import Block, markdown_blocks, paragraph_blocks
 from rag2_memory.ingestion.media import is_markdown, is_prose
 from rag2_memory.ingestion.sections import Section, common_path, sections
-from rag2_memory.ingestion.units import Unit, UnitMaker, divide
+from rag2_memory.ingestion.units import Unit, UnitMaker, divide, preferred
 from rag2_memory.protocols import TextSplitter
 from rag2_memory.types import Document
 
@@ -26,6 +26,10 @@ NEW_SECTION_CUT = 0.02
 
 INSIDE_SECTION_CUT = 0.3
 """Cost of a parent's boundary inside a section."""
+
+
+INDENTATION_CHARACTERS = 100
+"""White space before the first word of a child that is kept, because code means something by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ def segment(
     pieces = [piece for section in sections(_blocks(document)) for piece in _pieces(section, maker)]
     if not pieces:
         return [ParentDraft(text=text, heading_path=(), start=0, end=len(text), tokens=maker.count(text), children=())]
-    groups = [pieces] if document.turn is not None else _groups(pieces, target=parent_tokens)
+    groups = [pieces] if document.turn is not None else _groups(text, pieces, target=parent_tokens)
     bounds = [0, *(group[0].start for group in groups[1:]), len(text)]
     parents = []
     for group, (start, end) in zip(groups, pairwise(bounds), strict=True):
@@ -131,7 +135,7 @@ def _blocks(document: Document) -> list[Block]:
 def _pieces(section: Section, maker: UnitMaker) -> list[_Piece]:
     """Divide one section into pieces of about the target size."""
     units: list[Unit] = maker.units(section.blocks)
-    cuts = divide([unit.tokens for unit in units], [unit.cut for unit in units], target=maker.target)
+    cuts = _divided(maker.text, units, [unit.cut for unit in units], target=maker.target)
     pieces = []
     for first, last in pairwise([0, *cuts, len(units)]):
         tokens = sum(unit.tokens for unit in units[first:last])
@@ -139,22 +143,25 @@ def _pieces(section: Section, maker: UnitMaker) -> list[_Piece]:
     return pieces
 
 
-def _groups(pieces: Sequence[_Piece], *, target: int) -> list[Sequence[_Piece]]:
+def _groups(text: str, pieces: Sequence[_Piece], *, target: int) -> list[Sequence[_Piece]]:
     """Group pieces into parents, preferably at headings, the shallower the better."""
     cuts = [piece.level * NEW_SECTION_CUT if piece.level else INSIDE_SECTION_CUT for piece in pieces]
-    bounds = divide([piece.tokens for piece in pieces], cuts, target=target)
+    bounds = _divided(text, pieces, cuts, target=target)
     return [pieces[first:last] for first, last in pairwise([0, *bounds, len(pieces)])]
+
+
+def _divided(text: str, row: Sequence[Unit] | Sequence[_Piece], cuts: Sequence[float], *, target: int) -> list[int]:
+    sizes = [item.tokens for item in row]
+    return divide(sizes, preferred(text, [item.start for item in row], sizes, cuts, target=target), target=target)
 
 
 def _child(text: str, span: tuple[int, int], group: Sequence[_Piece], maker: UnitMaker) -> ChildDraft:
     """Trim a span: blank lines before it and white space after it belong to the parent alone; an indentation stays."""
     start, end = span
     body = text[start:end]
-    blank = len(body) - len(body.lstrip())
-    start += max(body.rfind("\n", 0, blank), body.rfind("\r", 0, blank)) + 1
+    visible = start + len(body) - len(body.lstrip())
+    line = max(text.rfind("\n", start, visible), text.rfind("\r", start, visible), start - 1) + 1
+    start = line if visible - line <= INDENTATION_CHARACTERS else visible
     body = text[start:end].rstrip()
-    path = next(
-        (piece.path for piece in group if piece.start <= start + len(body) - len(body.lstrip()) < piece.end),
-        group[0].path,
-    )
+    path = next((piece.path for piece in group if piece.start <= visible < piece.end), group[0].path)
     return ChildDraft(text=body, heading_path=path, start=start, end=start + len(body), tokens=maker.count(body))

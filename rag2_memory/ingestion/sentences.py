@@ -14,8 +14,8 @@ from rag2_memory.ingestion.markdown import LINE_END
 Span = tuple[int, int]
 Spans = list[Span]
 
-WINDOW_CHARACTERS = 20_000
-"""Longest text split at once: unclosed quotation marks make it quadratic (200,000 characters take 2 s)."""
+WINDOW_CHARACTERS = 5_000
+"""Longest text split at once: sentencex takes quadratic time on unclosed quotation marks and unspaced scripts."""
 
 _UNSAFE = re.compile(r"[^\S\n ]|[\ud800-\udfff]")
 """sentencex 1.0.32 panics on wide white space after an initial; a blank in its place keeps all offsets."""

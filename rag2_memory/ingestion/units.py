@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,15 @@ CHARACTERS_PER_TOKEN_AT_MOST = 64
 AFTER_HEADING, LEAD_IN, ITEM, SENTENCE, CLAUSE = 5.0, 0.5, 0.1, 0.3, 0.8
 """Costs of a cut on the scale of `divide`: behind a heading, behind a line that announces a list, between list items,
 between sentences, rows or lines, and inside one of those. Between paragraphs a cut costs nothing."""
+
+
+LONG_ROW_PIECES = 6
+"""A row of more than so many pieces is cut where its own words prefer."""
+
+PREFERENCE = 0.4
+"""Largest addition to a cut's cost by the words after it. One unit added near the beginning of rows of 23 to 750 pieces (equal and unequal
+lines, sentences and paragraphs) then changes 2 pieces on average and 12 at worst; without it nearly all where units are equal. Sizes vary
+by 9 % of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +58,22 @@ def divide(sizes: Sequence[int], cuts: Sequence[float], *, target: int) -> list[
     Returns:
         The indices, ascending, before which the row is cut.
     """
-    count, limit = len(sizes), TOLERANCE * target
     if sum(sizes) <= target:
         return []
+    count, limit = len(sizes), int(TOLERANCE * target)
+    costs = [(1 - size / target) ** 2 * (1 if size <= target else 4) for size in range(limit + 1)]
+    cuts = [0.0, *cuts[1:]]
     best, previous = [0.0] * (count + 1), [0] * (count + 1)
     for end in range(1, count + 1):
         size, lowest, origin = 0, float("inf"), end - 1
         for start in range(end - 1, max(-1, end - 1 - LOOK_BACK_UNITS), -1):
             size += sizes[start]
-            if size > limit and start < end - 1:
+            if size <= limit:
+                cost = best[start] + cuts[start] + costs[size]
+            elif start == end - 1:
+                cost = best[start] + cuts[start] + costs[limit]
+            else:
                 break
-            gap = 1 - min(size, limit) / target
-            cost = best[start] + (cuts[start] if start else 0.0) + (gap * gap if gap > 0 else 4 * gap * gap)
             if cost < lowest:
                 lowest, origin = cost, start
         best[end], previous[end] = lowest, origin
@@ -68,6 +82,22 @@ def divide(sizes: Sequence[int], cuts: Sequence[float], *, target: int) -> list[
         found.append(place)
         place = previous[place]
     return found[::-1]
+
+
+def preferred(text: str, starts: Sequence[int], sizes: Sequence[int], cuts: Sequence[float], *, target: int) -> list[float]:
+    """Return the cuts' costs, in a long row changed a little by the words that come after each cut.
+
+    Otherwise a row of equal units (lines of a table, say) has no better or worse places, and one more unit at its beginning would move
+    every cut behind it. The words decide by a checksum, so that an edit elsewhere changes nothing.
+    """
+    if sum(sizes) <= LONG_ROW_PIECES * target:
+        return list(cuts)
+    return [cut + PREFERENCE * _lot(text[start : start + 64]) for start, cut in zip(starts, cuts, strict=True)]
+
+
+def _lot(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone, evenly spread."""
+    return zlib.crc32(text.encode("utf-8", "surrogatepass")) / 2**32
 
 
 class UnitMaker:
@@ -99,7 +129,7 @@ class UnitMaker:
             return 0.0
         if before.kind == "heading":
             return AFTER_HEADING
-        return LEAD_IN if self.text[: before.end].rstrip()[-1:] == ":" else 0.0
+        return LEAD_IN if self.text[before.start : before.end].rstrip()[-1:] == ":" else 0.0
 
     def _tokens(self, start: int, end: int) -> int | None:
         """Tokens of a slice with one for the line end that joins it to the next; `None` if it is beyond measure."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.evaluation.baseline import check_against, check_floors, read_floors, save_baseline
 from rag2_memory.evaluation.datasets import Query
 from rag2_memory.evaluation.page import html_page
 from rag2_memory.evaluation.report import Comparison, Found, System, compare
-from rag2_memory.evaluation.tables import print_comparison
 
 
 @dataclass(frozen=True)
@@ -136,21 +132,6 @@ def test_what_a_system_raises_is_not_hidden() -> None:
 
 
 # Shown
-
-
-def test_tables_show_values_differences_and_leaks(comparison: Comparison) -> None:
-    out = io.StringIO()
-    print_comparison(comparison, Console(file=out, width=160))
-    text = out.getvalue()
-    assert "set: all queries (40)" in text
-    assert "set: odd (20)" in text
-    assert re.search(r"good .* 100\.0", text)
-    assert re.search(r"\+75\.0\* \[\+\d\d\.\d, \+\d\d\.\d\]", text)
-    leaky = compare(Queries([Query(id="q", text="?", forbidden=("[red]secret",))]), {"s": lambda query: ["[red]secret"]})
-    out = io.StringIO()
-    print_comparison(leaky, Console(file=out, width=160))
-    assert "LEAK s: query q found [red]secret" in out.getvalue()
-    assert "–" in out.getvalue()
 
 
 class Tags(HTMLParser):
