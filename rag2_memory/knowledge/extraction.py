@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 
+from rag2_memory.knowledge.aliases import text_aliases, title_aliases
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.events import dated_events
 from rag2_memory.knowledge.fields import Field, field_of, stamp_of
@@ -121,6 +122,9 @@ class PatternExtractor:
             self._unit(unit, reading, lexicon)
         self._close_pairs(reading, lexicon)
         reading.relations += self._about_document(reading)
+        if chunk.ordinal == 0:
+            reading.entities += title_aliases(chunk.title)
+        reading.entities += text_aliases(chunk.text, lexicon)
         entities = [*reading.entities, *self._typed(names, lexicon, reading)]
         return Extraction(chunk_id=chunk.id, entities=tuple(entities), relations=tuple(self._full(reading, lexicon)))
 

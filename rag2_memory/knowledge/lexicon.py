@@ -28,10 +28,10 @@ _PLAIN = (
 """Words that single out no component: `the same database`."""
 NAME = re.compile(
     rf"""`(?P<code>[^`\s]{{1,80}})`
-    | (?<![\w@#])(?P<run>{_WORD}(?:[ \u00a0](?:{_INNER}\ )?(?:{_WORD}|{_NUMBER}))*)
-    | (?<![\w@#/.:-])(?P<ident>[a-z][a-z0-9]*(?:[-_][a-z0-9]+)+(?:\(\))?|[a-z]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[a-z]\w*\(\))(?![\w/@-])
     | \b(?:[Tt]he|[Oo]ur|[Bb]oth)\ (?P<phrase>(?!{_PLAIN}\b)[a-z]+(?:[ -](?!{_PLAIN}\b)[a-z]+)?\ (?:service|library|module|database|gateway|engine|broker|cache|daemon|api|store|portal
         |scheduler|worker|router|proxy|pipeline|collector|exporter|application|app))\b(?![-/])
+    | (?<![\w@#])(?P<run>{_WORD}(?:[ \u00a0](?:{_INNER}\ )?(?:{_WORD}|{_NUMBER}))*)
+    | (?<![\w@#/.:-])(?P<ident>[a-z][a-z0-9]*(?:[-_][a-z0-9]+)+(?:\(\))?|[a-z]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[a-z]\w*\(\))(?![\w/@-])
     | (?<!\w)[“"](?P<quoted>[{_UPPER}][^”"\n]{{2,80}})[”"]""",
     re.VERBOSE,
 )

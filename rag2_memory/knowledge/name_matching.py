@@ -263,7 +263,7 @@ def _given_score(first: PersonName, second: PersonName) -> tuple[float, str, boo
 def _full_given(one: str, other: str, joined: Sequence[str]) -> tuple[float, str]:
     if one == other:
         return 0.98, "the same first name"
-    if joined[0].startswith(other) and joined[0] == other or joined[1] == one:
+    if other == joined[0] or one == joined[1]:
         return 0.98, "the same first name, written apart"
     if same_given_name(one, other):
         return 0.95, f"{one} and {other} are forms of one name"
@@ -317,7 +317,7 @@ def _match_things(one: str, other: str) -> NameMatch:
         if all(kinds):
             return excluded("different kinds of thing")
         return NameMatch(0.92, "the same name with and without what it is", partial=True)
-    if _is_acronym(one, other) or _is_acronym(other, one):
+    if is_acronym(one, other) or is_acronym(other, one):
         return NameMatch(0.8, "one name is the acronym of the other", partial=True)
     return _spelling(" ".join(first), " ".join(second))
 
@@ -331,7 +331,7 @@ def _spelling(one: str, other: str) -> NameMatch:
     if distance <= (1 if shorter < 16 else 2) and one[0] == other[0]:
         return NameMatch(0.91, "names that differ by a slip")
     ratio = token_sort_ratio(one, other) / 100
-    return NameMatch(round(ratio * 0.95, 3), "similar words") if shorter >= 16 and ratio >= 0.8 else DIFFERENT
+    return NameMatch(round(ratio * 0.89, 3), "similar words") if shorter >= 16 and ratio >= 0.8 else DIFFERENT
 
 
 @lru_cache(maxsize=65_536)
@@ -340,7 +340,11 @@ def _numbers(name: str) -> tuple[str, ...]:
     return tuple(sorted(number.lstrip("0") or "0" for number in re.findall(r"\d+", name)))
 
 
-def _is_acronym(short: str, long: str) -> bool:
+def is_acronym(short: str, long: str) -> bool:
+    """Whether a word in capitals consists of the first letters of a longer name, small words left out or counted."""
     letters = re.sub(r"[^A-Za-z]", "", short)
-    words = [word for word in re.findall(r"[^\W\d_]+", _CAMEL.sub(" ", long)) if word.casefold() not in _STOP]
-    return len(letters) >= 3 and letters.isupper() and len(words) >= 3 and "".join(word[0] for word in words).casefold() == letters.casefold()
+    words = re.findall(r"[^\W\d_]+", _CAMEL.sub(" ", long))
+    if len(letters) < 2 or not letters.isupper() or len(words) < 2:
+        return False
+    telling = [word for word in words if word[0].isupper()]
+    return letters.casefold() in ("".join(word[0] for word in row).casefold() for row in (words, telling))

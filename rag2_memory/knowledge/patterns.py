@@ -57,7 +57,7 @@ _AUXILIARY = r"(?:has|have|had|is|are|was|were|been|being|be|will|got|gets|get|d
 _AUX = rf"(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )*)"
 _GAP = r"(?:(?:(?!['’]s )[^;:.]{0,90}?(?:,|\band|\bbut|\bthen|\bwho|\bwhich|\bthat))? |(?=['’](?:s|re|ve|ll|m) ))"
 """Between a subject and its verb: nothing, a relative clause, an apposition, or the verbs before in a series."""
-_S = rf"(?P<s>{_LIST}){_GAP}{_AUX}"
+_S = rf"(?P<s>{_LIST})(?: (?:of|in|at) {N})?{_GAP}{_AUX}"
 _FILL = r"(?: (?!(?:not|no|and|or|but|who|that|which|by|from|to|if|when|because|than|before|after|without|until|since|as|through|into|onto|about|over|up|out|down|off|like|against|nothing)\b)[a-z'’-]+,?){0,3}? "
 """Up to three plain words between a verb and its object."""
 _O = rf"(?P<o>{_LIST})"
@@ -371,6 +371,7 @@ def _depend_rules() -> tuple[Rule, ...]:
             **needs,
         ),
         _rule(pattern=rf"{_S}(?P<v>{_USE}){_FILL}{_O}", **needs),
+        _rule(pattern=rf"{_S}(?P<v>(?:depends?|depended|relies|relied|rely|runs?|builds?) (?:on|upon)) [^.;]{{1,80}}? and (?:on|upon){_FILL}{_O}", **needs),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>used|required|needed|called|consumed|imported|queried) by (?P<s>{_LIST})", **needs),
         _rule(pattern=rf"(?P<s>{N})['’]s (?:only |main |direct |other )?(?P<v>dependenc(?:y|ies)) (?:is|are|:|include|includes) {_O}", **needs),
         _rule(pattern=rf"(?P<v>dependenc(?:y|ies)) of (?P<s>{N}) (?:is|are|:|include|includes) {_O}", **needs),
@@ -400,7 +401,7 @@ def _retire_rules() -> tuple[Rule, ...]:
             object="thing",
             **retires,
         ),
-        _rule(pattern=rf"(?P<v>[Uu]se|[Cc]all|[Pp]refer) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
+        _rule(pattern=rf"(?P<v>use|call|prefer) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
         _rule(pattern=rf"(?P<s>{N}),? (?:is |as )?(?:the |a )?(?P<v>replacement) (?:for|of) {_O}", subject="thing", object="thing", **retires),
         _rule(pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N})(?= |[.,;:]|$))?", subject="document", object="thing", **retires),
     )

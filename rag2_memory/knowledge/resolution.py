@@ -173,6 +173,39 @@ def _judged(one: Profile, other: Profile, config: ResolutionConfig) -> NameMatch
     return replace(match, score=round(config.merge_score - 0.01, 3), reason=f"{match.reason}, but nothing says what they are")
 
 
+class BlockIndex:
+    """Entities by blocking key: finds those that new ones must be compared with."""
+
+    def __init__(self, profiles: Iterable[Profile] = ()) -> None:
+        self._profiles: dict[str, Profile] = {}
+        self._blocks: dict[str, set[str]] = defaultdict(set)
+        self.add(profiles)
+
+    def add(self, profiles: Iterable[Profile]) -> None:
+        """Take entities in; one of a known id replaces what was known of it."""
+        for profile in profiles:
+            self.discard(profile.entity.id)
+            self._profiles[profile.entity.id] = profile
+            for key in blocking_keys(profile):
+                self._blocks[key].add(profile.entity.id)
+
+    def discard(self, entity_id: str) -> None:
+        """Forget an entity; an unknown one is no error."""
+        known = self._profiles.pop(entity_id, None)
+        for key in blocking_keys(known) if known else ():
+            self._blocks[key].discard(entity_id)
+
+    def candidates(self, profiles: Collection[Profile]) -> list[Profile]:
+        """Return the entities that share a key with any of these, themselves left out, in the order of their ids."""
+        own = {profile.entity.id for profile in profiles}
+        keys = {key for profile in profiles for key in blocking_keys(profile)}
+        found = {each for key in keys if len(block := self._blocks.get(key, set())) <= MAX_BLOCK for each in block}
+        return [self._profiles[each] for each in sorted(found - own)]
+
+    def __len__(self) -> int:
+        return len(self._profiles)
+
+
 def canonical_ids(proposals: Iterable[MergeProposal]) -> dict[str, str]:
     """Return absorbed id → kept id of the merges, followed to the end of each chain."""
     parents = {proposal.absorbed_id: proposal.kept_id for proposal in proposals if proposal.decision == "merge"}

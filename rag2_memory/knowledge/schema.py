@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rag2_memory.errors import InvalidRequestError, MissingExtraError
+from rag2_memory.errors import InvalidRequestError
 
 Side = Literal["subject", "object"]
 """The side of a predicate that holds one partner at a time."""
@@ -363,10 +363,8 @@ def _load(path: Path) -> Any:
 
 
 def _load_yaml(text: str, path: Path) -> Any:
-    try:
-        import yaml
-    except ImportError as exc:
-        raise MissingExtraError(package="PyYAML", extra="yaml", purpose=f"reading {path.name}") from exc
+    import yaml
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as exc:

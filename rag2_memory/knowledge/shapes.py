@@ -34,7 +34,7 @@ _ELLIPSIS = re.compile(
 """Notes that leave out their subject, the thing spoken of."""
 _IMPLIED = re.compile(
     r"\b(?P<did>made|did|carried out|applied|completed) (?:the|this|that) (?P<what>update|change|fix|patch|upgrade|rotation|migration)\b(?! (?:of|to|in|for)\b)"
-    rf"|\b(?:[Uu]se|[Cc]all|[Pp]refer) {N} instead(?! of)|\b(?P<over>(?:took|takes|taken|taking|take) over)(?=[.,;)]|$| (?:(?:on|in|as of|from) )?{D})"
+    rf"|\b(?P<instead>(?:[Uu]se|[Cc]all|[Pp]refer) {N} instead)(?! of)|\b(?P<over>(?:took|takes|taken|taking|take) over)(?=[.,;)]|$| (?:(?:on|in|as of|from) )?{D})"
 )
 _SPACES = re.compile(r"[ \t\r\n]+")
 
@@ -143,11 +143,9 @@ def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     shape.text = _ELLIPSIS.sub(lambda match: _completed(match, shape, spoken_of or (context.document if match["record"] else None)), shape.text)
     if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
-    here = _Nearby()
+    here, before = _Nearby(), context.thing
     shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context, here), shape.text)
-    thing = here.thing or context.thing
-    if thing is not None:
-        shape.text = _IMPLIED.sub(lambda match: f"{match[0]}{'' if match['over'] else ' of'} {_added(shape, thing)}", shape.text)
+    shape.text = _IMPLIED.sub(lambda match: _implied(match, shape, before if match["instead"] else here.thing or context.thing), shape.text)
     shape.text = shape.text[:1].lower() + shape.text[1:]
 
 
@@ -164,6 +162,12 @@ def _completed(match: re.Match[str], shape: Shape, thing: NameSpan | None) -> st
         return match[0]
     said = match[0][0].lower() + match[0][1:]
     return f"{_added(shape, thing)} was {said}" if match["done"] else f"{_added(shape, thing)} {said}"
+
+
+def _implied(match: re.Match[str], shape: Shape, thing: NameSpan | None) -> str:
+    if thing is None:
+        return match[0]
+    return f"{match[0]}{'' if match['over'] else ' of'} {_added(shape, thing)}"
 
 
 def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: Context, here: _Nearby) -> str:

@@ -23,7 +23,7 @@ _PAST = re.compile(
 _FORMER = re.compile(r"\b(?:former|previous|then|old|ex|previously|formerly|originally|initially|used to|once)\b")
 _PERFECT = re.compile(r"\b(?:has|have|['’]s|['’]ve|is|are|will)\b")
 _FUTURE = re.compile(r"\b(?:will|going to|['’]ll)\b")
-_NOUN_OF = re.compile(r"\b[a-z]+ of $")
+_NOUN_OF = re.compile(rf"(?:\b[a-z]+|{N}) of $")
 _NEXT_WORD = re.compile(r" ([a-z]+)")
 _VERBISH = frozenset(
     """team because instead today again meanwhile became becomes took takes leads led leaves left went goes moved moves joins hands gives
@@ -179,13 +179,13 @@ def validity(
     if kind == "event":
         if moment is not None:
             notes["timestamp"] = moment.start.isoformat() if moment.precision == "instant" else moment.start.date().isoformat()
-            _note_unit(notes, FROM_PRECISION, moment)
+            notes.update(unit_note(FROM_PRECISION, moment))
         return (moment.start if moment else None), None, notes
     if moment is None and kind == "state" and not past:
         moment = context.since
     start = moment.start if moment else None
     if moment:
-        _note_unit(notes, FROM_PRECISION, moment)
+        notes.update(unit_note(FROM_PRECISION, moment))
     end = _end_of(stamp.end, notes) if stamp.end else None
     if end is None and kind == "state":
         if stamp.until_now:
@@ -211,13 +211,13 @@ def _end_of(span: DateSpan, notes: dict[str, Any]) -> datetime:
     """A day ends what held before it; a month, quarter or year is meant to its end."""
     if span.precision in ("day", "instant"):
         return span.start
-    _note_unit(notes, TO_PRECISION, span)
+    notes.update(unit_note(TO_PRECISION, span))
     return span.end
 
 
-def _note_unit(notes: dict[str, Any], key: str, span: DateSpan) -> None:
-    if span.precision not in ("day", "instant"):
-        notes[key] = span.precision
+def unit_note(key: str, span: DateSpan) -> dict[str, str]:
+    """Return the property that says in which unit a date was stated; nothing for a day."""
+    return {} if span.precision in ("day", "instant") else {key: span.precision}
 
 
 def fits(span: NameSpan, slot: Slot, lexicon: Lexicon) -> bool:
