@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +55,7 @@ def ingest(
     if as_json:
         emit_json(report)
     else:
-        print_report(report, head=f"{path} → {memory}" + ("" if namespace == "default" else f", namespace {namespace}"))
+        print_report(report, head=f"{path} → {memory}" + ("" if namespace == "default" else f", namespace {namespace}"), below=source)
     if report.pending:
         raise typer.Exit(ExitCode.BACKEND)
     if source.is_file() and report.skipped:
@@ -73,8 +74,8 @@ def existing(path: str) -> Path:
     return found
 
 
-def print_report(report: IngestReport, *, head: str) -> None:
-    """Print what an ingest did: counts, then what was left out and why."""
+def print_report(report: IngestReport, *, head: str, below: Path | None = None) -> None:
+    """Print what an ingest did: counts, then what was left out and why, by its place `below` a folder."""
     say(head, style="bold")
     counts = {name: len(getattr(report, name)) for name in ("added", "updated", "unchanged", "removed", "skipped", "pending")}
     say("  " + " · ".join(f"{number:,} {name}" for name, number in counts.items()))
@@ -82,7 +83,7 @@ def print_report(report: IngestReport, *, head: str) -> None:
     if report.skipped:
         listed = table("skipped", "reason", whole=["skipped", "reason"])
         for item in report.skipped[:MOST_LISTED]:
-            listed.add_row(item.source, item.reason)
+            listed.add_row(item.source.removeprefix(f"{below.absolute()}{os.sep}") if below else item.source, item.reason)
         console().print(listed)
         if len(report.skipped) > MOST_LISTED:
             say(f"… and {len(report.skipped) - MOST_LISTED} more; --json lists all")

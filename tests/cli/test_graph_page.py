@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from itertools import combinations
+from math import dist
 from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rag2_memory.commands.graph_page import HEIGHT, WIDTH, page, picture, positions
 from rag2_memory.types import Fact
@@ -31,6 +36,20 @@ def test_every_entity_has_a_place_inside_the_picture_and_the_name_is_in_the_midd
 def test_entities_that_nothing_joins_to_the_name_are_placed_as_well() -> None:
     apart = Fact(subject="A", predicate="KNOWS", object="B")
     assert {"A", "B", "Project Alpha"} <= set(positions("Project Alpha", [LEADS, apart]))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ABCDEFGHIJKLMNOP"), st.sampled_from("ABCDEFGHIJKLMNOP")).filter(lambda pair: pair[0] != pair[1]),
+        min_size=1,
+    )
+)
+def test_no_two_entities_share_a_place(pairs: list[tuple[str, str]]) -> None:
+    places = positions("A", [Fact(subject=one, predicate="KNOWS", object=other) for one, other in pairs])
+    assert set(places) == {name for pair in pairs for name in pair}
+    for one, other in combinations(places.values(), 2):
+        assert dist(one, other) > 5
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places.values())
 
 
 def test_the_picture_is_well_formed_and_dashes_what_ended() -> None:

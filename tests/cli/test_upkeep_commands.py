@@ -26,6 +26,11 @@ def test_status_counts_and_lists_documents(run: Run, read: Read, memory: Path) -
     assert "backlog: none" in shown
 
 
+def test_the_memory_comes_from_the_environment(read: Read, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG2_MEMORY", str(memory))
+    assert read("status")["path"] == str(memory)
+
+
 def test_a_memory_that_agrees_passes_verification(run: Run, read: Read, memory: Path) -> None:
     told = read("verify", "--memory", memory)
     assert told["ok"]
