@@ -34,6 +34,7 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:[.,]\d+)*%?(?![\w])")
 _KINDS: tuple[QuestionType, ...] = ("who", "what", "when", "where", "why", "how", "which")
 _QUESTION = re.compile(r"\b(how (?:many|much|often|long|old)|who|whom|whose|what|when|where|why|how|which)\b", re.IGNORECASE)
 _YES_NO = re.compile(r"^\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must)\b", re.IGNORECASE)
+_REQUEST = re.compile(r"^\W*(?:name|list|find|give|tell|show|identify|describe|explain)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def _question_type(query: str) -> QuestionType:
         return "yes_no"
     match = _QUESTION.search(query)
     if match is None:
-        return "statement"
+        return "what" if _REQUEST.match(query) else "statement"
     word = match[1].lower()
     if word.startswith("how "):
         return "how_many"

@@ -27,7 +27,7 @@ from rag2_memory.knowledge.mentions import mentioned_names, normalize_name, quer
 from rag2_memory.records import LexicalDocument
 from rag2_memory.retrieval.features import QueryFeatures, query_features
 from rag2_memory.retrieval.fusion import Arm, FusionConfig, fuse, reciprocal_rank_fusion
-from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, rank_with_graph
+from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, link_strength, rank_with_graph
 from rag2_memory.tiers.lexical_tantivy import TantivyLexicalTier
 
 C = TypeVar("C")
@@ -275,7 +275,8 @@ def _relations_near(bench: Bench, named: Iterable[str]) -> Iterator[tuple[str, s
 
 def graph_ranking(bench: Bench, place: int, ranking: Sequence[tuple[str, float]], part: GraphSlice, config: GraphConfig) -> list[str]:
     named = dict.fromkeys(bench.named[place], 1.0)
-    return [key for key, _ in rank_with_graph(dict(ranking), part, query_entities=named, config=config).ranking]
+    strength = link_strength(bench.features[place])
+    return [key for key, _ in rank_with_graph(dict(ranking), part, query_entities=named, strength=strength, config=config).ranking]
 
 
 def turn_windows(corpus: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -32,6 +32,7 @@ def test_identifiers_and_quoted_strings_must_be_found_exactly() -> None:
         ("How many boards are there?", "how_many"),
         ("What is it?", "what"),
         ("Were both of them American?", "yes_no"),
+        ("Name the boards.", "what"),
         ("Boards inhibit growth.", "statement"),
         ("", "statement"),
     ],

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, personalized_pagerank, rank_with_graph
+from rag2_memory.retrieval.features import query_features
+from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, link_strength, personalized_pagerank, rank_with_graph
 
 FILM = GraphSlice(
     mentions=[("film", "tim burton", 1.0), ("film", "ed wood", 1.0), ("other", "tim burton", 1.0)],
@@ -119,6 +120,25 @@ def test_relations_lead_from_what_the_query_names_and_the_way_is_told() -> None:
     assert ledger.entities == ("project alpha", "billing", "ledger")
     assert billing.amount > ledger.amount > 0
     assert any(lift.kind == "related" for lift in result.lifts["audit"])
+
+
+@pytest.mark.parametrize(
+    ("query", "strength"),
+    [("Who directed it?", 1.0), ("Name its director", 1.0), ("One of its lamps?", 1.0), ("Lamps inhibit growth.", 0.5)],
+)
+def test_a_statement_needs_links_less_than_a_question(query: str, strength: float) -> None:
+    assert link_strength(query_features(query)) == strength
+
+
+def test_strength_scales_what_flows_between_passages_and_not_what_the_query_names() -> None:
+    full, half = (rank_with_graph({"film": 0.8}, FILM, query_entities={"glory": 1.0}, strength=s).lifts for s in (1.0, 0.5))
+    assert half["burton"][0].amount == pytest.approx(full["burton"][0].amount / 2)
+    assert [lift for lift in half["other"] if lift.kind == "named"] == [lift for lift in full["other"] if lift.kind == "named"]
+
+
+def test_a_negative_strength_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="strength"):
+        rank_with_graph({"film": 0.8}, FILM, strength=-1.0)
 
 
 def test_a_negative_score_sends_nothing_on() -> None:
