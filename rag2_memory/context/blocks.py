@@ -181,7 +181,9 @@ class PassageSegment:
         known = Deduplicator()
         for at, item in enumerate(self._candidates):
             passage = item.passage
-            original = known.duplicate_of(chunk_id=passage.chunk_id, document_id=passage.document_id, text=passage.text)
+            original = known.duplicate_of(
+                chunk_id=passage.chunk_id, document_id=passage.document_id, text=passage.text, ordinal=passage.ordinal
+            )
             if original is None:
                 yield item
             else:

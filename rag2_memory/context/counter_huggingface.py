@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rag2_memory.context.tokens import CountingBase
-from rag2_memory.errors import InvalidRequestError, MissingExtraError
+from rag2_memory.errors import InvalidRequestError
 
 
 def is_tokenizer(source: Any) -> bool:
@@ -54,10 +54,8 @@ class HuggingFaceCounter(CountingBase):
 
 
 def _tokenizer_class() -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as exc:
-        raise MissingExtraError(package="tokenizers", extra="local", purpose="counting with a Hugging Face tokenizer") from exc
+    from tokenizers import Tokenizer  # sentence-transformers brings it
+
     return Tokenizer
 
 

@@ -52,7 +52,10 @@ O200K_PATTERN: Final = "|".join(
 """The split pattern of o200k_base (tiktoken, MIT licence)."""
 
 OFFLINE_RANKS: Final = Path(__file__).with_name("o200k_ranks.bin")
-"""The 65,536 lowest ranks of o200k_base (tiktoken, MIT licence): zlib over one length byte and the token's bytes, in rank order."""
+"""The 65,536 lowest ranks of o200k_base: zlib over one length byte and the bytes of each token, in rank order.
+
+From tiktoken, MIT licence, Copyright (c) 2022 OpenAI, Shantanu Jain.
+"""
 
 
 def vocabulary_is_local(encoding: str = DEFAULT_ENCODING) -> bool:

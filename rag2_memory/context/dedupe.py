@@ -21,6 +21,12 @@ MIN_LENGTH_RATIO: Final = 0.75
 SHORT_TEXT_CHARACTERS: Final = 40
 """Short texts may differ in punctuation and spacing by as much as their length."""
 
+NEIGHBOURHOOD: Final = 8
+"""Chunks before and after within which containment is looked for: where passages overlap or were joined."""
+
+CROWD: Final = 32
+"""Passages of one place that containment is looked for in, the best ones; only passages without ordinals are more."""
+
 NEGATIONS: Final = frozenset(["no", "not", "never", "none", "neither", "nor", "without", "cannot", "unless", "except", "but", "however"])
 
 UNSPACED_WORD_CHARACTERS: Final = 24
@@ -92,12 +98,13 @@ class Deduplicator:
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
         self._buckets: dict[str, list[tuple[str, Fingerprint]]] = {}
-        self._documents: dict[str, list[tuple[str, Fingerprint]]] = {}
+        self._places: dict[tuple[str, int], list[tuple[str, str]]] = {}
 
-    def duplicate_of(self, *, chunk_id: str, document_id: str, text: str) -> str | None:
+    def duplicate_of(self, *, chunk_id: str, document_id: str, text: str, ordinal: int = 0) -> str | None:
         """Return the id of an earlier passage that makes this one superfluous; else remember it and return `None`.
 
-        Superfluous: the same chunk, near-same text anywhere, or text contained in an earlier passage of the same document.
+        Superfluous: the same chunk, near-same text anywhere, or text contained in an earlier passage from around the same place of the same
+        document.
         """
         if chunk_id in self._seen:
             return chunk_id
@@ -107,11 +114,11 @@ class Deduplicator:
             for other_id, other in self._buckets.get(key, ()):
                 if _similar_length(text, other.text) and near_same(fingerprint, other):
                     return other_id
-        siblings = self._documents.setdefault(document_id, [])
-        for other_id, other in siblings:
-            if len(text) <= len(other.text) and text.strip() in other.text:
-                return other_id
-        siblings.append((chunk_id, fingerprint))
+        for near in range(ordinal - NEIGHBOURHOOD, ordinal + NEIGHBOURHOOD + 1):
+            for other_id, other_text in self._places.get((document_id, near), ())[:CROWD]:
+                if text.strip() in other_text:
+                    return other_id
+        self._places.setdefault((document_id, ordinal), []).append((chunk_id, text))
         self._seen[chunk_id] = text
         for key in keys:
             self._buckets.setdefault(key, []).append((chunk_id, fingerprint))
