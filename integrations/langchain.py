@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -143,7 +144,7 @@ def memory_tools(memory: Memory, *, scope: Scope | None = None, thread_id: str =
         memory.forget(document_id, namespace=who.namespace)
         return f"Forgot {document_id}."
 
-    reading = [
+    reading: list[tuple[Callable[..., str], type[BaseModel], str]] = [
         (
             search_memory,
             _Search,
@@ -156,7 +157,7 @@ def memory_tools(memory: Memory, *, scope: Scope | None = None, thread_id: str =
         ),
         (memory_timeline, _Timeline, "List the dated facts about one entity in order of time, one per line."),
     ]
-    writing = [
+    writing: list[tuple[Callable[..., str], type[BaseModel], str]] = [
         (remember, _Remember, "Keep one statement in the memory for later conversations."),
         (forget, _Forget, "Remove one note that was kept with remember."),
     ]

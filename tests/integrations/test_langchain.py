@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 from langchain_core.retrievers import BaseRetriever
@@ -45,28 +46,36 @@ class TestRetrieverStandard(RetrieversIntegrationTests):
         return "Which giraffe eats leaves?"
 
 
-class _SearchTool:
-    tool: BaseTool
+class TestToolStandardUnit(ToolsUnitTests):
+    searching: ClassVar[BaseTool]
 
     @pytest.fixture(autouse=True)
     def use(self, filled: Memory) -> None:
-        type(self).tool = memory_tools(filled)[0]
+        type(self).searching = memory_tools(filled)[0]
 
     @property
     def tool_constructor(self) -> BaseTool:
-        return self.tool
+        return self.searching
 
     @property
     def tool_invoke_params_example(self) -> dict[str, object]:
         return {"query": "giraffe", "k": 2}
 
 
-class TestToolStandardUnit(_SearchTool, ToolsUnitTests):
-    pass
+class TestToolStandardIntegration(ToolsIntegrationTests):
+    searching: ClassVar[BaseTool]
 
+    @pytest.fixture(autouse=True)
+    def use(self, filled: Memory) -> None:
+        type(self).searching = memory_tools(filled)[0]
 
-class TestToolStandardIntegration(_SearchTool, ToolsIntegrationTests):
-    pass
+    @property
+    def tool_constructor(self) -> BaseTool:
+        return self.searching
+
+    @property
+    def tool_invoke_params_example(self) -> dict[str, object]:
+        return {"query": "giraffe", "k": 2}
 
 
 def test_the_runs_scope_decides_what_is_found(filled: Memory) -> None:

@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, ListNamespacesOp, PutOp, SearchOp
+from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, ListNamespacesOp, Op, PutOp, SearchOp
 from langgraph.store.memory import InMemoryStore
 
 from rag2_memory import InvalidRequestError, Memory, Scope
@@ -139,7 +140,13 @@ def test_a_default_time_to_live_holds(memory: Memory, clock: FakeClock) -> None:
 
 def test_a_batch_reads_before_it_writes_and_the_last_write_counts(store: MemoryStore) -> None:
     store.put(("b",), "k", {"v": 0})
-    operations = [PutOp(("b",), "k", {"v": 1}), GetOp(("b",), "k"), PutOp(("b",), "k", {"v": 2}), SearchOp(("b",)), ListNamespacesOp()]
+    operations: list[Op] = [
+        PutOp(("b",), "k", {"v": 1}),
+        GetOp(("b",), "k"),
+        PutOp(("b",), "k", {"v": 2}),
+        SearchOp(("b",)),
+        ListNamespacesOp(),
+    ]
     put, got, put_again, found, namespaces = store.batch(operations)
     assert put is put_again is None
     assert got.value == {"v": 0}  # type: ignore[union-attr]
@@ -187,7 +194,7 @@ def test_a_graph_uses_it_as_its_store(store: MemoryStore) -> None:
     builder = StateGraph(MessagesState)
     builder.add_node("node", node)
     builder.add_edge(START, "node")
-    builder.compile(store=store).invoke({"messages": [("user", "I like tea.")]})
+    builder.compile(store=store).invoke({"messages": [HumanMessage("I like tea.")]})
     item = store.get(("notes",), "n")
     assert item is not None
     assert item.value == {"text": "I like tea."}
