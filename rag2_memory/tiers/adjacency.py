@@ -8,7 +8,7 @@ rebuilt from the engine, reads it. Readers see one immutable `View`; a writer ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ KINDS: tuple[MentionKind, MentionKind] = ("subject", "mention")
 MERGE_RATIO = 2
 """A segment is merged into the one before it once it has half its rows: about log2(n) segments, and each row moves about log2(n) times."""
 
+SPARE_NAMES = 10_000
+"""Names of removed passages that are always tolerated."""
+
 YOUNG_ROWS = 4_096
 """Segments up to this size are always merged: sorting them costs less than a millisecond."""
 
@@ -32,12 +35,17 @@ YOUNG_ROWS = 4_096
 class Names:
     """Dense numbers for ids, each of one namespace, in order of arrival."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[tuple[str, str]] = ()) -> None:
+        """Number some namespaces and ids, each once, in the order given."""
         self.ids: list[str] = []
         """By number."""
         self.namespaces: list[str] = []
         """By number."""
         self._numbers: dict[str, dict[str, int]] = {}
+        for number, (namespace, key) in enumerate(names):
+            self._numbers.setdefault(namespace, {})[key] = number
+            self.ids.append(key)
+            self.namespaces.append(namespace)
 
     def find(self, namespace: str, ids: Iterable[str]) -> list[int]:
         """Return the numbers of those ids that have one, without repeats, in the order given."""
@@ -114,9 +122,9 @@ class Adjacency:
             edges: Passage id, subject id, object id, edge id, predicate, and the window's bounds, aware.
         """
         adjacency = cls()
-        for key, namespace in passages:
-            adjacency._homes[key] = adjacency.passages.numbering(namespace)(key)
-        homes, namespaces, predicate = adjacency._homes, adjacency.passages.namespaces, adjacency.predicates.numbering("")
+        adjacency.passages = Names((namespace, key) for key, namespace in passages)
+        homes = {key: number for number, key in enumerate(adjacency.passages.ids)}
+        namespaces, predicate = adjacency.passages.namespaces, adjacency.predicates.numbering("")
         entity = {namespace: adjacency.entities.numbering(namespace) for namespace in set(namespaces)}
         link_rows = [(home := homes[p], entity[namespaces[home]](e), int(kind == "mention"), weight) for p, e, kind, weight in links]
         edge_rows = [
@@ -131,12 +139,13 @@ class Adjacency:
             )
             for p, subject, target, edge_id, name, start, end in edges
         ]
-        adjacency._begin(LinkRows.of(link_rows), EdgeRows.of(edge_rows))
+        adjacency.begin(LinkRows.of(link_rows), EdgeRows.of(edge_rows))
         return adjacency
 
-    def _begin(self, links: LinkRows, edges: EdgeRows) -> None:
+    def begin(self, links: LinkRows, edges: EdgeRows) -> None:
         """Make rows, whose names have their numbers, the only segment."""
         size = len(self.entities.ids)
+        self._homes = {key: number for number, key in enumerate(self.passages.ids)}
         self._last_segment = 1
         self.view = View(
             segments=(Segment.of(1, links, edges),),
@@ -220,6 +229,25 @@ class Adjacency:
             orphaned=tuple((self.entities.namespaces[n], self.entities.ids[n]) for n in np.flatnonzero(tied_before & ~tied).tolist()),
         )
 
+    @property
+    def wasteful(self) -> bool:
+        """Whether most names stand for what is no longer stored."""
+        return len(self.passages.ids) > SPARE_NAMES + 2 * int(np.count_nonzero(self.view.home != GONE))
+
+    def compacted(self) -> Adjacency:
+        """Return the same graph in one segment, without the names of what is no longer stored."""
+        view, fresh = self.view, Adjacency()
+        whole = merged(1, view.segments, view.home) if view.segments else Segment.of(1, LinkRows.of(()), EdgeRows.of(()))
+        fresh.passages, passage = _kept(self.passages, view.home != GONE)
+        fresh.entities, entity = _kept(self.entities, view.links_of + view.edges_of > 0)
+        fresh.predicates = self.predicates
+        links = replace(whole.links, passage=passage[whole.links.passage], entity=entity[whole.links.entity])
+        edges = replace(
+            whole.edges, passage=passage[whole.edges.passage], subject=entity[whole.edges.subject], object=entity[whole.edges.object]
+        )
+        fresh.begin(links, edges)
+        return fresh
+
     def _rows(self, passages: Sequence[GraphPassage]) -> tuple[LinkRows, EdgeRows, list[int]]:
         links: list[tuple[int, int, int, float]] = []
         edges: list[tuple[int, int, int, int, int, int, bytes]] = []
@@ -292,6 +320,14 @@ def _edge_order(edge: GraphEdge) -> tuple[str, str, str, str, int, int]:
         micros(edge.valid_from, OPEN_START),
         micros(edge.valid_to, OPEN_END),
     )
+
+
+def _kept(names: Names, kept: NDArray[np.bool_]) -> tuple[Names, NDArray[np.int32]]:
+    """Return some of the names, and their new numbers by old ones."""
+    numbers = np.zeros(len(kept), dtype=np.int32)
+    old = np.flatnonzero(kept)
+    numbers[old] = np.arange(len(old))
+    return Names((names.namespaces[number], names.ids[number]) for number in old.tolist()), numbers
 
 
 def _grown(values: NDArray[np.int32], size: int, filler: int) -> NDArray[np.int32]:

@@ -5,6 +5,7 @@ The engine keeps the graph and answers `paths`; neighbourhoods are read from a r
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,15 @@ from typing import Any, Literal
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.records import GraphEdge, GraphLink, GraphPassage, Subgraph
 from rag2_memory.tiers.adjacency import Adjacency, ordered
+from rag2_memory.tiers.adjacency_file import load, save
 from rag2_memory.tiers.adjacency_rows import OPEN_END, OPEN_START, micros
 from rag2_memory.tiers.adjacency_walk import Bounds, neighbourhood
 from rag2_memory.tiers.base import GraphTier
 from rag2_memory.tiers.kuzu_database import KuzuDatabase, Run
 
 Driver = Literal["kuzu", "ladybug"]
+
+logger = logging.getLogger(__name__)
 
 BUFFER_POOL_BYTES = 256 * 1024 * 1024
 """The engine's own default is 80 % of the machine's memory."""
@@ -68,7 +72,11 @@ DELETE_MANY_EDGES = ROWS + "x[1] AS passage MATCH ()-[r:EDGE]->() WHERE r.passag
 DELETE_PASSAGES = ROWS + "x[1] AS passage MATCH (p:Passage) WHERE p.id = passage DELETE p"
 DELETE_ENTITIES = ROWS + "x[1] AS entity MATCH (e:Entity) WHERE e.key = entity DELETE e"
 MOVE_PASSAGE = "MATCH (p:Passage {id: $passage}) SET p.namespace = $namespace"
+READ_STATE = "MATCH (s:State {name: 'written'}) RETURN s.value"
 MARK_STATE = "MERGE (s:State {name: 'written'}) SET s.value = $value"
+
+PROJECTION = ".projection.npz"
+"""What stands after the name of the engine's file in that of the projection; it is used only if the engine's state is the one it was made of."""
 
 OPEN = "-"
 """Stands for an absent moment: `string_split` drops empty fields."""
@@ -87,7 +95,7 @@ class KuzuGraphTier(GraphTier):
         """Open a graph, creating it if need be.
 
         Args:
-            path: The engine's file, made if absent; files beside it whose names begin with its name belong to it. `None`: in memory.
+            path: The engine's file, made if absent; files beside it with its name, a dot and more belong to it. `None`: in memory.
             driver: The package that is used. One process can import only one of the two.
             buffer_pool_bytes: Most memory that the engine itself takes for pages. The resident projection takes about 30 bytes
                 per link, 90 per edge and 200 per passage and entity beside it.
@@ -101,6 +109,7 @@ class KuzuGraphTier(GraphTier):
         self._writing = threading.RLock()
         self._adjacency: Adjacency | None = None
         self._audited = False
+        self._state = self._saved = ""
         self._database = KuzuDatabase(None if path is None else Path(path).absolute(), driver=driver, buffer_pool_bytes=buffer_pool_bytes)
         self._create_tables()
 
@@ -124,7 +133,7 @@ class KuzuGraphTier(GraphTier):
     ) -> None:
         if not upserted and not deleted:
             return
-        known = {passage.id for passage in replaced}
+        known, state = {passage.id for passage in replaced}, uuid.uuid4().hex
         try:
             change = adjacency.change(upserted, deleted)
             with self._database.transaction() as run:
@@ -138,12 +147,14 @@ class KuzuGraphTier(GraphTier):
                 _in_parts(run, CREATE_LINKS, (_link_row(passage, link) for passage in upserted for link in passage.links))
                 _in_parts(run, CREATE_EDGES, (_edge_row(passage, edge) for passage in upserted for edge in passage.edges))
                 _in_parts(run, DELETE_ENTITIES, ((entity_key(*entity),) for entity in change.orphaned))
-                run(MARK_STATE, value=uuid.uuid4().hex)
+                run(MARK_STATE, value=state)
         except BaseException:
             self._adjacency = None  # whether the commit happened is known to the engine alone
             raise
-        self._audited = False
+        self._audited, self._state = False, state
         adjacency.view = change.view
+        if adjacency.wasteful:
+            self._adjacency = adjacency.compacted()
 
     # --- reading ----------------------------------------------------------------------------------------------------------------------------
     def neighbourhood(
@@ -207,7 +218,7 @@ class KuzuGraphTier(GraphTier):
     def passages(self, ids: Sequence[str]) -> Mapping[str, GraphPassage]:
         with self._writing:
             if not self._audited:
-                self._adjacency = self._load()
+                self._adjacency = self._read_engine()
                 self._audited = True
             adjacency = self._resident()
         return {key: passage for key in dict.fromkeys(ids) if (passage := adjacency.get(key)) is not None}
@@ -216,11 +227,13 @@ class KuzuGraphTier(GraphTier):
     def clear(self) -> None:
         with self._writing:
             self._database.clear()
-            self._adjacency = None
+            self._adjacency, self._state, self._saved = None, "", ""
             self._create_tables()
 
     def close(self) -> None:
         with self._writing:
+            if self._adjacency is not None:
+                self._save(self._adjacency)
             self._adjacency = None
             self._database.close()
 
@@ -239,11 +252,40 @@ class KuzuGraphTier(GraphTier):
             return self._adjacency
 
     def _load(self) -> Adjacency:
+        file = self._database.sibling(PROJECTION)
         with self._database.reading() as run:
+            state = _written(run)
+        if file is not None and (adjacency := load(file, state=state)) is not None:
+            self._state = self._saved = state
+            return adjacency
+        adjacency = self._read_engine()
+        self._save(adjacency)
+        return adjacency
+
+    def _read_engine(self) -> Adjacency:
+        with self._database.reading() as run:
+            self._state = _written(run)
             passages = run("MATCH (p:Passage) RETURN p.id, p.namespace")
             links = run("MATCH (p:Passage)-[l:LINK]->(e:Entity) RETURN p.id, e.id, l.kind, l.weight")
             edges = run(f"MATCH (s:Entity)-[r:EDGE]->(o:Entity) RETURN {EDGE_COLUMNS}")
         return Adjacency.stored(passages, links, ((*row[:5], _aware(row[5]), _aware(row[6])) for row in edges))
+
+    def _save(self, adjacency: Adjacency) -> None:
+        """Keep the projection beside the engine's file, for the next time it is opened."""
+        file = self._database.sibling(PROJECTION)
+        if file is None or self._saved == self._state:
+            return
+        try:
+            save(adjacency, file, state=self._state)
+        except OSError as exc:
+            logger.warning("the graph's projection could not be kept, so it will be read from the engine: %s", exc)
+        else:
+            self._saved = self._state
+
+
+def _written(run: Run) -> str:
+    """Return what the last write left, empty before the first."""
+    return next((row[0] for row in run(READ_STATE)), "")
 
 
 def entity_key(namespace: str, entity_id: str) -> str:
@@ -284,7 +326,9 @@ def _checked(passage: GraphPassage) -> GraphPassage:
     """
     named = {link.passage_id for link in passage.links} | {edge.passage_id for edge in passage.edges}
     if strays := named - {passage.id}:
-        raise InvalidRequestError(f"got links or edges of {sorted(strays)} in the passage {passage.id!r}; needed passage_id={passage.id!r}.")
+        raise InvalidRequestError(
+            f"got links or edges of {sorted(strays)} in the passage {passage.id!r}; needed passage_id={passage.id!r}."
+        )
     texts = [passage.id, passage.namespace, *(link.entity_id for link in passage.links)]
     texts += [text for edge in passage.edges for text in (edge.edge_id, edge.subject_id, edge.predicate, edge.object_id)]
     if not all(texts):

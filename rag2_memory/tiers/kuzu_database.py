@@ -116,9 +116,7 @@ class KuzuDatabase:
     def clear(self) -> None:
         """Remove the files, readable or not, and begin anew."""
         self._release()
-        if self.path is not None:
-            for leftover in self.path.parent.glob(f"{self.path.name}*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        self._remove_files()
         self._open()
 
     def _connection(self) -> Any:
@@ -132,7 +130,9 @@ class KuzuDatabase:
 
     def _open(self) -> None:
         existed = self.path is not None and self.path.exists()
-        if existed and self._stamp() != self._sealed():
+        if not existed:
+            self._remove_files()  # a write-ahead log without its file would be replayed into the new one
+        elif self._stamp() != self._sealed():
             self._probe()
         try:
             self._database = self._driver.Database(
@@ -144,6 +144,13 @@ class KuzuDatabase:
             raise self._failure(str(exc), existed=existed) from exc
         if (seal := self.sibling(".closed")) is not None:
             seal.unlink(missing_ok=True)
+
+    def _remove_files(self) -> None:
+        if self.path is None:
+            return
+        for file in self.path.parent.iterdir() if self.path.parent.is_dir() else ():
+            if file == self.path or file.name.startswith(f"{self.path.name}."):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def _probe(self) -> None:
         """Have another process read everything."""

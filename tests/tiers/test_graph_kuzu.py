@@ -174,6 +174,56 @@ def test_clear_works_when_the_files_are_damaged_under_it(tmp_path: Path) -> None
     tier.close()
 
 
+def test_clearing_leaves_files_of_similar_names(tmp_path: Path) -> None:
+    (tmp_path / "graph2").write_text("mine")
+    tier = opened(tmp_path / "graph")
+    tier.clear()
+    tier.close()
+    assert (tmp_path / "graph2").read_text() == "mine"
+
+
+def test_a_lost_file_begins_anew_whatever_lies_beside_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "graph"), DRIVER, "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+    assert (tmp_path / "graph.wal").exists()
+    (tmp_path / "graph").unlink()
+    tier = opened(tmp_path / "graph")
+    assert read(tier) == {}
+    tier.close()
+
+
+def test_the_kept_projection_is_read_where_it_fits_and_only_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def around(tier: KuzuGraphTier) -> set[object]:
+        found = tier.neighbourhood(namespace=SPACE, entities=["hub", "e1"], hops=2)
+        return {*found.links, *found.edges}
+
+    def reopened() -> KuzuGraphTier:
+        tier.close()
+        return opened(tmp_path / "graph")
+
+    kept = tmp_path / "graph.projection.npz"
+    tier = opened(tmp_path / "graph")
+    tier.upsert([*some(), passage("q", link("q", "hub"), namespace="名前")])
+    expected = around(tier)
+    tier = reopened()
+    with monkeypatch.context() as patch:
+        patch.setattr(KuzuGraphTier, "_read_engine", lambda self: pytest.fail("the engine was read although the projection was kept"))
+        assert around(tier) == expected
+    stale = kept.read_bytes()
+    tier.upsert([passage("p1", link("p1", "e1"))])
+    expected = around(tier)
+    tier = reopened()
+    for content in (stale, b"", b"garbage", stale[:-100], stale[:500] + b"xxxxxxxx" + stale[508:]):
+        tier.close()
+        kept.write_bytes(content)
+        tier = opened(tmp_path / "graph")
+        assert around(tier) == expected
+    tier.close()
+
+
 def test_an_engine_failure_is_translated_and_leaves_the_graph_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tier = opened(tmp_path / "graph")
     tier.upsert(some(5))
