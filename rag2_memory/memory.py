@@ -26,6 +26,7 @@ from rag2_memory.graphs.recall import build_recall_graph, build_search_graph
 from rag2_memory.graphs.services import RecallServices, Router
 from rag2_memory.ingestion.conversation import turns_of
 from rag2_memory.ingestion.knowledge import ReadKnowledge
+from rag2_memory.ingestion.resolve import EntityResolver
 from rag2_memory.ingestion.sync import IndexSync
 from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
 from rag2_memory.ingestion.write import Writer
@@ -86,6 +87,7 @@ class Memory:
             clock=services.clock,
             attempts=services.config.journal_attempts,
         )
+        self._resolver = EntityResolver(services.registry, services.clock)
         self._writer = Writer(
             registry=services.registry,
             sync=self._sync,
@@ -234,6 +236,12 @@ class Memory:
         self._sync.drain()
         self._refresh_cache()
 
+    def _settle(self, namespace: str) -> None:
+        """Compare new names with known ones, have the graph follow, and the cache."""
+        if self._resolver.resolve_new(namespace):
+            self._sync.drain()
+        self._refresh_cache()
+
     def _refresh_cache(self) -> None:
         """Settle what the cache is owed: entries of an older generation are not served anyway, and are dropped here."""
         registry, cache = self.services.registry, self.services.cache
@@ -314,7 +322,7 @@ class Memory:
             try:
                 return self._writer.ingest(source, namespace=scope.namespace, acl=entries, prune=prune, progress=progress)
             finally:
-                self._refresh_cache()
+                self._settle(scope.namespace)
 
     def remember(self, messages: Sequence[Any], *, thread_id: str, scope: Scope | None = None) -> IngestReport:
         """Keep messages of a conversation verbatim, each as a document of its own that knows its neighbours.
@@ -341,7 +349,7 @@ class Memory:
             try:
                 return self._writer.ingest(turns, namespace=who.namespace, acl=frozenset(), prune=False, progress=None)
             finally:
-                self._refresh_cache()
+                self._settle(who.namespace)
 
     def _threads_of(self, namespace: str) -> Callable[[Sequence[str]], Mapping[str, str | None]]:
         def known(ids: Sequence[str]) -> Mapping[str, str | None]:
@@ -371,7 +379,9 @@ class Memory:
         they left in the files and gives a receipt.
         """
         with self._write_turn():
-            states = [state for state in self.services.registry.states(namespace=namespace, document_ids=document_ids) if state.state != "deleted"]
+            states = [
+                state for state in self.services.registry.states(namespace=namespace, document_ids=document_ids) if state.state != "deleted"
+            ]
             if states:
                 self.services.registry.hide([state.key for state in states], state="deleted", now=self.services.clock(), keep_versions=0)
                 self._catch_up()
@@ -382,6 +392,7 @@ class Memory:
         receipt_id = uuid.uuid4().hex
         digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
         counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
+        self._resolver.forget(state.namespace)
         removed = dict(counts) | {"vectors": counts["chunks"], "postings": counts["chunks"]}
         removed["cache_entries"] = self._drop_cached(state.namespace)
         self._sync.drain()

@@ -128,6 +128,20 @@ class SurfaceName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntityUse:
+    """An entity with how it is used, unscoped: what resolution compares."""
+
+    entity: Entity
+    names: tuple[str, ...]
+    """Surface forms, most frequent first."""
+    types: tuple[str, ...]
+    """Node types that were read for it, most frequent first."""
+    mentions: int
+    neighbours: frozenset[str]
+    """Entities that share an edge with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeRecord:
     """A logged decision about two entities."""
 

@@ -92,14 +92,15 @@ def _canonical(registry: RegistryTier, scope: Scope, assertions: Collection[Asse
 def _named_entities(
     registry: RegistryTier, assertions: Collection[Assertion], canonical: Mapping[str, str], scope: Scope, as_of: AsOf | None
 ) -> dict[str, Entity]:
-    """Name every endpoint as visible chunks name it: the most frequent form of the canonical entity's names, the longest among equals."""
+    """Name every endpoint as visible chunks name it: by the canonical entity's own name where it is visible, the most frequent form, the longest of equals."""
     roots = {canonical.get(entity, entity) for a in assertions for entity in (a.subject_id, a.object_id)}
     surfaces = registry.surface_ids(scope.namespace, roots)
-    forms: dict[str, dict[str, int]] = {}
+    forms: dict[str, dict[str, tuple[bool, int]]] = {}
     types: dict[str, dict[str, int]] = {}
     for item in registry.surface_names(surfaces, scope, as_of):
         root = surfaces[item.entity_id]
-        forms.setdefault(root, {})[item.name] = forms.get(root, {}).get(item.name, 0) + item.count
+        own, count = forms.setdefault(root, {}).get(item.name, (False, 0))
+        forms[root][item.name] = (own or item.entity_id == root, count + item.count)
         if item.type:
             types.setdefault(root, {})[item.type] = types.get(root, {}).get(item.type, 0) + item.count
     return {
@@ -107,7 +108,7 @@ def _named_entities(
             id=root,
             namespace=scope.namespace,
             key="",
-            name=max(names, key=lambda name: (names[name], len(name), name)),
+            name=max(names, key=lambda name: (*names[name], len(name), name)),
             type=max(types[root], key=lambda kind: (types[root][kind], kind)) if root in types else "",
         )
         for root, names in forms.items()

@@ -21,6 +21,7 @@ from rag2_memory.records import (
     DocumentState,
     DocumentWrite,
     Entity,
+    EntityUse,
     GraphEdge,
     GraphPassage,
     JournalEntry,
@@ -473,6 +474,14 @@ class RegistryTier(ABC):
         as_of: AsOf | None = None,
     ) -> list[Assertion]:
         """Return the statements of edges that touch surface entities, or of given edges, whose evidence the scope sees."""
+
+    @abstractmethod
+    def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
+        """Return the entities that resolution has, or has not yet, looked at, with how they are used; unscoped."""
+
+    @abstractmethod
+    def mark_compared(self, entity_ids: Collection[str]) -> None:
+        """Note that resolution has looked at entities."""
 
     @abstractmethod
     def entities(self, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:

@@ -22,6 +22,7 @@ from rag2_memory.records import (
     DocumentState,
     DocumentWrite,
     Entity,
+    EntityUse,
     GraphPassage,
     JournalEntry,
     Knowledge,
@@ -318,6 +319,15 @@ class SqlRegistry(RegistryTier):
     ) -> list[Assertion]:
         with self._reading() as connection:
             return sql_graph.assertions(connection, scope.namespace, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of)
+
+    def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
+        with self._reading() as connection:
+            return sql_graph.entity_uses(connection, namespace, compared)
+
+    def mark_compared(self, entity_ids: Collection[str]) -> None:
+        with self._writing() as connection:
+            for part in batched(sorted(entity_ids)):
+                connection.execute(update(t.entities).where(t.entities.c.entity_id.in_(part)).values(compared=True))
 
     def entities(self, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:
         with self._reading() as connection:

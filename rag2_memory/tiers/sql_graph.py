@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from rag2_memory.records import Assertion, Entity, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
+from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import indexable_query, seen_chunks
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
@@ -187,18 +187,38 @@ def entities(connection: Connection, namespace: str, *, after: str = "", limit: 
     ]
 
 
-def mention_types(connection: Connection, entity_ids: Collection[str]) -> dict[str, dict[str, int]]:
-    """Return how often each type was read for an entity; unknown types are left out."""
-    found: dict[str, dict[str, int]] = {}
-    for part in batched(list(entity_ids)):
-        query = (
-            select(t.mentions.c.entity_id, t.mentions.c.type, func.count())
-            .where(t.mentions.c.entity_id.in_(part), t.mentions.c.type != "")
-            .group_by(t.mentions.c.entity_id, t.mentions.c.type)
+def entity_uses(connection: Connection, namespace: str, compared: bool) -> list[EntityUse]:
+    """Return entities that resolution has, or has not yet, looked at, with how they are used."""
+    chosen = (t.entities.c.namespace == namespace, t.entities.c.compared.is_(compared))
+    rows = connection.execute(select(t.entities).where(*chosen).order_by(t.entities.c.entity_id)).all()
+    names: dict[str, dict[str, int]] = {}
+    types: dict[str, dict[str, int]] = {}
+    counted = select(t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type, func.count().label("uses"))
+    joined = counted.join(t.entities, t.entities.c.entity_id == t.mentions.c.entity_id).where(*chosen)
+    for row in connection.execute(joined.group_by(t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)):
+        forms = names.setdefault(row.entity_id, {})
+        forms[row.name] = forms.get(row.name, 0) + row.uses
+        if row.type:
+            kinds = types.setdefault(row.entity_id, {})
+            kinds[row.type] = kinds.get(row.type, 0) + row.uses
+    neighbours: dict[str, set[str]] = {}
+    for subject, target in connection.execute(select(t.edges.c.subject_id, t.edges.c.object_id).where(t.edges.c.namespace == namespace)):
+        neighbours.setdefault(subject, set()).add(target)
+        neighbours.setdefault(target, set()).add(subject)
+    return [
+        EntityUse(
+            entity=Entity(id=row.entity_id, namespace=namespace, key=row.key, name=row.name, type=row.type),
+            names=_by_use(names.get(row.entity_id, {})),
+            types=_by_use(types.get(row.entity_id, {})),
+            mentions=sum(names.get(row.entity_id, {}).values()),
+            neighbours=frozenset(neighbours.get(row.entity_id, ())),
         )
-        for entity, kind, count in connection.execute(query):
-            found.setdefault(entity, {})[kind] = count
-    return found
+        for row in rows
+    ]
+
+
+def _by_use(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(counts, key=lambda value: (-counts[value], value)))
 
 
 def chunks_mentioning(connection: Connection, entity_ids: Collection[str]) -> dict[str, str]:

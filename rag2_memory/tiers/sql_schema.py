@@ -156,7 +156,9 @@ entities = Table(
     Column("key", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("type", String, nullable=False, default=""),
+    Column("compared", Boolean, nullable=False, default=False),  # whether entity resolution has looked at it
     Index("entities_by_key", "namespace", "key"),
+    Index("entities_uncompared", "namespace", "compared"),
 )
 
 mentions = Table(
