@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -223,17 +222,15 @@ def relevance(context: Context) -> float:
     return math.fsum(block.score for block in context.blocks)
 
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@pytest.mark.slow
 @quick
 @given(requests())
 def test_every_context_is_within_budget_reads_back_and_loses_nothing(request: dict[str, Any]) -> None:
     check_a_context(request)
 
 
-@pytest.mark.slow
 @quick
 @given(requests(), st.integers(0, 40) | st.integers(0, 4_000))
 def test_a_larger_window_never_keeps_less_relevance(request: dict[str, Any], more: int) -> None:
