@@ -32,9 +32,10 @@ from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tier
 from rag2_memory.ingestion.write import Writer
 from rag2_memory.knowledge.extraction import PatternExtractor
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
-from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, Reranker, TextSplitter, TokenCounter
+from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, TextSplitter, TokenCounter
 from rag2_memory.records import DocumentState
 from rag2_memory.retrieval.facts import entities_named, facts_about
+from rag2_memory.retrieval.rerank import as_reranker
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
 from rag2_memory.types import (
     DEFAULT_NAMESPACE,
@@ -105,7 +106,7 @@ class Memory:
         path: str | Path,
         *,
         embedder: Any = None,
-        reranker: Reranker | None = None,
+        reranker: Any = None,
         extractor: Extractor | None = None,
         token_counter: TokenCounter | None = None,
         schema: GraphSchema | None = None,
@@ -124,7 +125,7 @@ class Memory:
         Args:
             path: The folder.
             embedder: An `Embedder`, a LangChain `Embeddings`, or a model name or path; default MiniLM.
-            reranker: Scores passages against the query; default none.
+            reranker: A `Reranker`, a LangChain document compressor or cross-encoder, or the name or path of a cross-encoder; default none.
             extractor: Reads entities and relations out of chunks; default patterns without a language model.
             token_counter: Counts tokens; default tiktoken's o200k_base, offline a counter that never undercounts it.
             schema: Node types and predicates of the graph.
@@ -172,7 +173,7 @@ class Memory:
         folder: MemoryFolder,
         *,
         embedder: Any = None,
-        reranker: Reranker | None = None,
+        reranker: Any = None,
         extractor: Extractor | None = None,
         token_counter: TokenCounter | None = None,
         schema: GraphSchema | None = None,
@@ -200,7 +201,7 @@ class Memory:
                 config=settings,
                 clock=clock or _utc_now,
                 schema=schema or DEFAULT_SCHEMA,
-                reranker=reranker,
+                reranker=as_reranker(reranker),
                 router=router,
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
