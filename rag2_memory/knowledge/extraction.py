@@ -13,7 +13,7 @@ from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.events import dated_events
 from rag2_memory.knowledge.fields import Field, field_of, stamp_of
 from rag2_memory.knowledge.layout_statements import Statement, field_relations, pairs_statement, row_statement
-from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person
+from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person, may_be_person
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.knowledge.patterns import words_of
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
@@ -243,6 +243,8 @@ class PatternExtractor:
         if declared is None:
             return False
         about = reading.context.thing or reading.about
+        if not about.type:
+            return False
         found = list(field_relations(declared, about, unit.text, unit.text, reading.context, lexicon, self._schema))
         reading.relations += found
         return bool(found)
@@ -285,7 +287,7 @@ class PatternExtractor:
             if edge is not None:
                 yield edge
         author = reading.chunk.metadata.get("author")
-        if isinstance(author, str) and looks_like_person(author):
+        if isinstance(author, str) and may_be_person(author):
             person = NameSpan(author, -1, -1, "Developer")
             edge = relation_of(record, person, "DEVELOPED_BY", False, (None, None, {}), {"role": "author"}, "", self._schema)
             if edge is not None:

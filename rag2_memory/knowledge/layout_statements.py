@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.fields import LEAD_FIELD, Field, column_type, field_of, property_of, stamp_of
-from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, looks_like_code, looks_like_person
+from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, looks_like_code, looks_like_person, may_be_person
+from rag2_memory.knowledge.mentions import FUNCTION_WORDS
 from rag2_memory.knowledge.patterns import NAME_BASE, D, N
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of, stamp_in
@@ -17,8 +18,8 @@ from rag2_memory.knowledge.structure import Unit, sentences
 from rag2_memory.records import NamedEntity, Relation
 
 _NAMED = re.compile(rf"(?P<name>{N})(?:['’]s [a-z-]+)?(?: \((?P<aside>[^()]*)\))?")
+_MODIFIED = re.compile(r" ([a-z]{3,})")
 _BETWEEN = re.compile(r"[\s,;/+&·]*(?:and|or|with|then|as well as)?[\s,;/]*$|, (?:acting|interim),? $")
-_LAST_FIRST = re.compile(r"[^\W\d_][\w'’-]*(?: [\w'’-]+)?, [^\W\d_][\w'’. -]*")
 _MARKUP = re.compile(r"[`*_\[\]“”\"]|\([^()]*\)")
 _LEADS = re.compile(r"\b(?:lead|leader|lead architect|head)\b", re.IGNORECASE)
 MAX_CELL_WORDS = 6
@@ -65,7 +66,7 @@ def field_relations(
     """Yield the edges between the thing described and the names that open a value, each dated by what stands beside it."""
     shape = shape_of(next(sentences(value), ""), lexicon, replace(context, thing=about, person=None))
     given = _stamp_of_pairs(dates, context)
-    values = list(_leading_names(shape))
+    values = list(_leading_names(shape, things=declared.value == "thing"))
     for span, own, role in values:
         stamp = own or given or (stamp_in(shape, 0, len(shape.text)) if len(values) == 1 else Stamp())
         yield from _edge(declared, about, span, stamp, quote, context, lexicon, schema)
@@ -123,6 +124,9 @@ def _edge(
     *,
     role: str = "",
 ) -> Iterator[Relation]:
+    if declared.value == "person" and not span.type and may_be_person(span.name):
+        span = replace(span, type="Developer")
+        lexicon.learn(span.name, "Developer")
     if not fits(span, declared.value, lexicon) or not fits(about, declared.about, lexicon):
         return
     former = declared.role == "former"
@@ -137,7 +141,7 @@ def _edge(
         yield edge
 
 
-def _leading_names(shape: Shape) -> Iterator[tuple[NameSpan, Stamp, str]]:
+def _leading_names(shape: Shape, *, things: bool) -> Iterator[tuple[NameSpan, Stamp, str]]:
     """The names that a value lists before its prose begins, each with the dates and words in the parentheses behind it."""
     end = 0
     for match in _NAMED.finditer(shape.text):
@@ -145,6 +149,8 @@ def _leading_names(shape: Shape) -> Iterator[tuple[NameSpan, Stamp, str]]:
         if end and not _BETWEEN.match(between):
             return
         if not end and len(shape.text[: match.start()].split()) > 2:
+            return
+        if things and (after := _MODIFIED.match(shape.text, match.end())) and after[1] not in FUNCTION_WORDS:
             return
         end = match.end()
         own = stamp_in(shape, match.start("aside"), match.end("aside")) if match["aside"] else Stamp()
@@ -208,7 +214,7 @@ def _cell_name(cell: str, kind: str, lexicon: Lexicon) -> NameSpan | None:
     if not name or len(name.split()) > MAX_CELL_WORDS or not any(character.isalpha() for character in name):
         return None
     if kind == "Developer":
-        person = looks_like_person(name) or lexicon.type_of(name) == "Developer"
+        person = may_be_person(name) or lexicon.type_of(name) == "Developer"
         return NameSpan(name, -1, -1, "Developer") if person else None
     if looks_like_person(name) and kind == "":
         return NameSpan(name, -1, -1, "Developer")
@@ -219,7 +225,7 @@ def _cell_name(cell: str, kind: str, lexicon: Lexicon) -> NameSpan | None:
 
 def _cell_names(cell: str, declared: Field, kind: str, lexicon: Lexicon, context: Context) -> Iterator[NameSpan]:
     plain = _plain(cell)
-    if declared.value == "person" and _LAST_FIRST.fullmatch(plain) and looks_like_person(plain):
+    if declared.value == "person" and may_be_person(plain):
         yield NameSpan(plain, -1, -1, "Developer")
         return
     shape = shape_of(cell, lexicon, replace(context, thing=None, person=None))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
+from rag2_memory.knowledge.nicknames import is_given_name
 from rag2_memory.knowledge.patterns import is_trigger
 
 _key = lru_cache(maxsize=16_384)(normalize_name)
@@ -62,16 +63,39 @@ _TYPE_OF_WORD = {
 TYPE_WORD = "|".join(_TYPE_OF_WORD)
 """Alternation of the common nouns that say what the name beside them is."""
 
+_TECHNICAL = frozenset(
+    """service services svc db database api apis gateway cache store storage router worker workers server client lib library core engine sdk cli ui proxy queue bus
+    broker controller builder runner agent daemon loader parser renderer updater model models table scheduler monitor exporter collector
+    operator plugin bot hub registry vault mesh pipeline portal frontend backend infra platform tools utils common auth data log logs sync
+    shipper config settings search index indexer web app apps firmware driver kernel compiler runtime sdk job jobs cron node nodes cluster pod
+    token session user payment payments billing ledger order orders inventory catalog email mailer notifier notification webhook stream
+    streams ingest ingestion etl warehouse lake metrics alert alerts tracing telemetry id identity login sso""".split()
+)
+"""Words of which one stands in most names of components."""
+
 _LABEL = re.compile(r"(?:ADR|RFC|RFP|PEP|KEP|SOP|DEP)[ -]?\d+", re.IGNORECASE)
 _ROLE = re.compile(
     r"\b(?:head|lead|leader|owner|author|maintainer|architect|director|chief|vp|president|manager|engineer|developer|member)\b", re.IGNORECASE
 )
-_NO_PERSON = re.compile(
-    rf"\b(?:{TYPE_WORD}|project|inc|ltd|llc|gmbh|corp|company|university|institute|department|office|street|audit|incident|review|release|"
-    r"version|system|platform|security|data|board|cloud|week|day|conference|meeting|notes|plan|team|engineering|finance|legal|operations|"
-    r"support|sales|marketing|design|research|north|south|east|west|new|united|european)\b",
-    re.IGNORECASE,
+_NO_PERSON = frozenset(
+    """inc ltd llc gmbh corp corporation company co plc sons bros brothers holdings partners ventures capital solutions technologies tech industries group
+    university college school institute academy department faculty museum hospital church cathedral temple theatre theater studio studios records pictures
+    films film movie album song single episode series show music band orchestra ensemble choir club team fc united league cup championship championships
+    tournament olympics olympic games game award awards medal prize festival society association foundation federation union party committee
+    commission council ministry court congress senate parliament government agency authority bureau board administration office army navy
+    force forces corps regiment squadron division brigade fleet police bank trust fund insurance airlines airways airport station railway road street
+    avenue bridge park garden gardens island islands lake river mountain mountains mount valley bay beach sea ocean north south east west northern
+    southern eastern western central county city town village district province state states republic kingdom empire war battle revolution treaty act law
+    theory physics science sciences studies history art arts literature press books news times post journal magazine radio television tv network
+    networks channel media entertainment international national american british english french german european asian african australian canadian
+    indian chinese japanese russian italian spanish mexican new old great saint fort port cape san santa los las big red blue black white green
+    golden silver royal grand high street house home hall tower center centre square market mall hotel building audit incident review release version system
+    platform security data cloud week day month year conference meeting notes plan engineering finance legal operations support sales marketing design
+    research project product development quality reliability customer customers business service services management programme program policy report
+    guide manual page team teams the a an of and for by in on at to from with down up out over under is was""".split()
 )
+"""Words of which none stands in a person's name."""
+
 _ABSTRACT = re.compile(
     r"^(?:one|two|three|four|five|six|seven|eight|nine|ten|list|point|step|part|number|item|someone|everyone|anyone|nobody|somebody)$|"
     r"(?:tion|ment|ness|ity|ance|ence|ship|ism|ing|ure|sis|ers|ors|ees|ees|ies|als|ings|ments|tions)$|^(?:everything|nothing|work|people|"
@@ -79,6 +103,15 @@ _ABSTRACT = re.compile(
     r"today|tomorrow|yesterday|note|notes|warning|example|details?|yes|no|ok|thanks|please|goodbyes|new|moves?|open|news|questions?)$",
     re.IGNORECASE,
 )
+_SURNAMES = frozenset(
+    """park parks lake rivers river hill house hall home church temple bridge street page day west north south east white black green
+    brown red gold silver king prince bishop wood woods stone field fields marsh ford rice price cook baker law court bank banks cross moon major
+    english french german holland england london paris story books music power best good new little grand royal college school great
+    big show bay fort forest garden gardens market hotel cloud guide mann plan sea case may june march march april august""".split()
+)
+"""Words that are surnames as well: as a name's last word they rule no person out."""
+_NOMINAL = re.compile(r"(?:tion|ment|ness|ity|ics|ology|graphy|ship|ism|ance|ence)$")
+_PARTICLES = frozenset("van von de der den del la di da dos bin ibn al ter ten du le".split())
 _VERB = re.compile(r"See|Use|Call|Prefer|[A-Z][a-z]+(?:s|ed)")
 """A verb that opens a note: `Supersedes ADR 4`."""
 _PERSON_WORD = re.compile(rf"(?:[{_UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*|{_INITIAL}|van|von|de|der|den|del|la|di|da|dos|bin|ibn|al)")
@@ -96,6 +129,8 @@ class NameSpan:
     """Whether a single capitalised word that opens its sentence, so that the capital says nothing."""
     team: bool = False
     """Whether the words around it make it a team's name: `the Alpha team`."""
+    article: bool = False
+    """Whether an article stands before it, as before no person's name."""
 
 
 @dataclass(slots=True)
@@ -162,8 +197,19 @@ def form_type(name: str) -> str:
 
 
 def looks_like_code(name: str) -> bool:
-    """Whether a single word is written as code: `sys_init_v2`, `ledger-db`, `getName`, `run()`."""
-    return bool(re.fullmatch(r"[a-z][\w.-]*(?:[-_.]\w+|[A-Z]\w*)+(?:\(\))?|\w+\(\)|\w+_\w+|[A-Z]+-\d[\w-]*", name))
+    """Whether a single word is written as code: `sys_init_v2`, `ledger-db`, `getName`, `run()`; of plain words with hyphens a part must be technical."""
+    if re.fullmatch(r"[a-z]+(?:-[a-z]+)+", name) and not any(part in _TECHNICAL for part in name.split("-")):
+        return False
+    return bool(re.fullmatch(r"[a-z][\w.-]*(?:[-_.]\w+|[A-Z]\w*)+(?:\(\))?|\w+\(\)|\w+_\w+|[A-Z]+-\d\w*-[\w-]+|[A-Z]{1,2}\d?-\d+", name))
+
+
+def may_be_person(name: str) -> bool:
+    """Whether a name can be a person's where something else says that it is one: a column of people, a key such as `Owner`."""
+    plain = " ".join(reversed([part.strip() for part in name.split(",")])) if name.count(",") == 1 else name
+    words = plain.split()
+    if not 1 < len(words) <= 5 or any(word.casefold() in _TYPE_OF_WORD or word.casefold() in ("inc", "ltd", "llc", "gmbh") for word in words):
+        return False
+    return all(_PERSON_WORD.fullmatch(word) for word in words) and not words[-1].endswith(".")
 
 
 @lru_cache(maxsize=16_384)
@@ -173,11 +219,17 @@ def looks_like_person(name: str) -> bool:
         last, _, first = name.partition(",")
         return looks_like_person(f"{first.strip()} {last.strip()}")
     words = name.split()
-    if not 2 <= len(words) <= 5 or _NO_PERSON.search(name):
+    if not 2 <= len(words) <= 5 or not all(_PERSON_WORD.fullmatch(word) for word in words):
         return False
-    if not all(_PERSON_WORD.fullmatch(word) for word in words):
+    folded = [word.casefold().rstrip(".") for word in words]
+    if any(word in _NO_PERSON or word in _TYPE_OF_WORD for word in folded[:-1]) or words[-1].endswith("."):
         return False
-    return sum(len(word) > 2 and not word.isupper() for word in words) >= 1 and not words[-1].endswith(".")
+    if folded[-1] not in _SURNAMES and (folded[-1] in _NO_PERSON or folded[-1] in _TYPE_OF_WORD):
+        return False
+    if any(word.isupper() and len(word) > 2 and "." not in word for word in words) or _NOMINAL.search(folded[-1]):
+        return False
+    main = [word for word in folded if word not in _PARTICLES]
+    return len(main) <= 2 or len(words[0].rstrip(".")) == 1 or any(is_given_name(word) for word in main[:2])
 
 
 def is_abstract(word: str) -> bool:

@@ -58,7 +58,7 @@ _AUX = rf"(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )*)"
 _GAP = r"(?:(?:(?!['’]s )[^;:.]{0,90}?(?:,|\band|\bbut|\bthen|\bwho|\bwhich|\bthat))? |(?=['’](?:s|re|ve|ll|m) ))"
 """Between a subject and its verb: nothing, a relative clause, an apposition, or the verbs before in a series."""
 _S = rf"(?P<s>{_LIST})(?: (?:of|in|at) {N})?{_GAP}{_AUX}"
-_FILL = r"(?: (?!(?:not|no|and|or|but|who|that|which|by|from|to|if|when|because|than|before|after|without|until|since|as|through|into|onto|about|over|up|out|down|off|like|against|nothing)\b)[a-z'’-]+,?){0,3}? "
+_FILL = r"(?: (?!(?:not|no|and|or|but|who|that|which|by|from|to|if|when|because|than|before|after|without|until|since|as|through|into|onto|about|over|up|out|down|off|like|against|nothing|of|in|at|for|with|between|behind|under)\b)[a-z'’-]+,?){0,3}? "
 """Up to three plain words between a verb and its object."""
 _O = rf"(?P<o>{_LIST})"
 _X = rf"(?P<x>{N})"
@@ -80,7 +80,7 @@ _USE = (
 )
 _UPDATED = (
     r"(?:updated|upgraded|patched|rotated|modified|refactored|rewritten|bumped|hardened|fixed|revised|reissued|renewed|rebuilt|redeployed"
-    r"|reconfigured|changed|migrated|replaced|reworked|released|shipped|deployed|restarted|corrected|amended)"
+    r"|reconfigured|changed|migrated|reworked|corrected|amended)"
 )
 _UPDATES = (
     r"(?:updat|upgrad|patch|rotat|modif|refactor|harden|fix|revis|renew|rework|migrat|amend)(?:es|s|ed|ied|ies)|rewr(?:ites|ote)|bump(?:s|ed)"
@@ -396,7 +396,7 @@ def _retire_rules() -> tuple[Rule, ...]:
         ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_RETIRED})[^;,]{{0,40}}?(?:;|,) use (?P<s>{N})", subject="thing", object="thing", **retires),
         _rule(
-            pattern=rf"{_S}(?P<v>deprecates?|deprecated|supersedes?|superseded|superseding|replaces?|replaced|retires|retired|obsoletes?|obsoleted|sunsets|drops|removes)"
+            pattern=rf"{_S}(?P<v>deprecates|deprecated|supersedes|superseded|superseding|replaces|replaced|retires|retired|obsoletes|obsoleted|sunsets|drops|removes)"
             rf"{_FILL}{_O}",
             object="thing",
             **retires,

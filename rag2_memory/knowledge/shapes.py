@@ -9,6 +9,8 @@ from datetime import datetime
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.lexicon import TYPE_WORD, Lexicon, NameSpan, find_names, form_type, looks_like_person
+from rag2_memory.knowledge.mentions import normalize_name
+from rag2_memory.knowledge.nicknames import is_given_name
 from rag2_memory.knowledge.patterns import DATE_BASE, NAME_BASE, D, N
 
 LINK = re.compile(r"!?\[([^\]\n]*)\]\(([^)\s]*)\)")
@@ -18,7 +20,9 @@ _BEFORE_BARE = re.compile(
     r"|[(–—|:,-])\s*$",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(rf"\b(?:[Tt]he|[Oo]ur|[Tt]heir|[Ii]ts|[Aa]n?|[Yy]our|[Mm]y)\s+(?=(?:(?:new|old|former|current|internal|main|whole|first|second) )?(?:(?:{TYPE_WORD})s? )?{N})")
+_ARTICLE = re.compile(
+    rf"(?P<before>\b(?:[Tt]he|[Oo]ur|[Tt]heir|[Ii]ts|[Aa]n?|[Yy]our|[Mm]y)\s+(?P<kept>(?:(?:new|old|former|current|internal|main|whole|first|second) )?(?:(?:{TYPE_WORD})s? )?))(?={N})"
+)
 _QUALIFIED = re.compile(rf"\b(?:new|old|former|current|internal|main|whole)\s+(?=(?:(?:{TYPE_WORD})s? )?{N})")
 _TYPED_BEFORE = re.compile(rf"\b(?P<word>{TYPE_WORD})s? (?P<name>{N})", re.IGNORECASE)
 _TYPED_AFTER = re.compile(rf"(?P<name>{N}) (?P<word>{TYPE_WORD})\b", re.IGNORECASE)
@@ -36,6 +40,8 @@ _IMPLIED = re.compile(
     r"\b(?P<did>made|did|carried out|applied|completed) (?:the|this|that) (?P<what>update|change|fix|patch|upgrade|rotation|migration)\b(?! (?:of|to|in|for)\b)"
     rf"|\b(?P<instead>(?:[Uu]se|[Cc]all|[Pp]refer) {N} instead)(?! of)|\b(?P<over>(?:took|takes|taken|taking|take) over)(?=[.,;)]|$| (?:(?:on|in|as of|from) )?{D})"
 )
+_KEYWORD = re.compile(r"\b(?:MUST|SHALL|SHOULD|MAY|NOT|REQUIRED|RECOMMENDED|OPTIONAL|NEVER|ALWAYS|ONLY|AND|OR|IF|DO)\b")
+"""Words that standards write in capitals (RFC 2119); they name nothing."""
 _SPACES = re.compile(r"[ \t\r\n]+")
 
 
@@ -84,7 +90,7 @@ def shape_of(raw: str, lexicon: Lexicon, context: Context) -> Shape:
     """Mask a sentence and resolve its pronouns; the context's last person and thing move on to this sentence's."""
     links = LINK.findall(raw)
     plain = _EMPHASIS.sub("", LINK.sub(r"\1", raw) if links else raw)
-    plain = _SPACES.sub(" ", plain).strip()
+    plain = _KEYWORD.sub(lambda match: match[0].lower(), _SPACES.sub(" ", plain).strip())
     dates = [span for span in find_dates(plain, reference=context.observed, prefer="nearest") if _is_date(plain, span)]
     hidden = _blank(plain, dates)
     names = find_names(hidden, lexicon)
@@ -121,7 +127,10 @@ def _tidy(shape: Shape, lexicon: Lexicon) -> None:
         text = _ASIDE.sub(lambda match: match[0] if _TELLING.search(match["inside"]) else "", text)
     for pattern in (_TYPED_BEFORE, _TYPED_AFTER):
         text = pattern.sub(lambda match: _typed(match, shape, lexicon), text)
-    text = _QUALIFIED.sub("", _ARTICLE.sub("", text))
+    for match in _ARTICLE.finditer(text):
+        index = ord(text[match.end("before")]) - NAME_BASE
+        shape.names[index] = replace(shape.names[index], article=True)
+    text = _QUALIFIED.sub("", _ARTICLE.sub(r"\g<kept>", text))
     shape.text = text.strip()
 
 
@@ -179,7 +188,8 @@ def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: C
             context.thing = here.thing = span
         elif not span.type and "/" not in span.name:
             here.thing = span
-            here.person = here.person or (span if " " not in span.name else None)
+            if " " not in span.name and not span.article and is_given_name(normalize_name(span.name)):
+                here.person = here.person or span
         return match[0]
     if match["person"]:
         wanted = here.person or context.person
@@ -199,7 +209,7 @@ def _added(shape: Shape, span: NameSpan | None) -> str:
 
 def is_person(span: NameSpan, lexicon: Lexicon) -> bool:
     """Whether a name is known or looks to be a person's."""
-    return span.type == "Developer" or (not span.type and looks_like_person(span.name))
+    return span.type == "Developer" or (not span.type and not span.article and looks_like_person(span.name))
 
 
 _STAMP = re.compile(

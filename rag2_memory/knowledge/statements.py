@@ -10,7 +10,8 @@ from typing import Any
 
 from rag2_memory.knowledge.dates import DateSpan
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
-from rag2_memory.knowledge.mentions import FUNCTION_WORDS
+from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
+from rag2_memory.knowledge.nicknames import is_given_name
 from rag2_memory.knowledge.patterns import Kind, N, Rule, Slot, rules_for, words_of
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
@@ -33,6 +34,17 @@ _BE = re.compile(r"\b(?:is|are|was|were|been|being|be|got|gets|get)\b|['’](?:s
 _PARTICIPLES = ("ed", "led", "built", "run", "written", "wrote", "rewritten", "rebuilt", "taken", "left")
 _FORWARD = frozenset("appointed named elected confirmed announced promoted assigned migrated moved switched ported converted transferred".split())
 """Participles after which what stood before the verb is still the subject: "was appointed lead of", "was moved from … to"."""
+_EVERYDAY = re.compile(
+    r"(?:moves?|moved|goes|went|transfer\w*|assigned|join\w*|left|leaves?|leaving|quits?|member|engineer|developer|manage\w*|operate\w*|looks?|looked|took care|takes care"
+    r"|runs?|ran|run|supported|kept|responsible|step\w*|resign\w*|stop\w*|gives?|gave|works? in|worked in)\b"
+)
+"""Verbs of everyday life: people join clubs, leave towns and manage companies that are no projects."""
+_LOOSE = re.compile(r"(?:uses?|used|using|needs?|needed|runs?|ran|is based|sits?|builds?|calls?|reads?|keeps?|writes|wrote|talks|publishes|published|provide\w*|offer\w*|serve[sd]?|emits?|based|hosted)\b")
+_ORGANISATION = re.compile(
+    r"\b(?:university|department|party|army|navy|corps|regiment|company|club|band|church|school|government|council|committee|association|league|union"
+    r"|force|fleet|house|court|kingdom|empire|institute|ministry|board|commission|county|city|states?|republic|united|football|series|championships?|cup|award|senate)\b",
+    re.IGNORECASE,
+)
 _THEN = re.compile(r", (?:when|at which point|after which|whereupon) $")
 """Joins a clause to the date before it."""
 _UNSURE = re.compile(r"\b(?:if|whether|unless|would|could|should|might|suppose|imagine|propos(?:al|e)d? to|plan(?:s|ned)? to|wants? to|wanted to)\b", re.IGNORECASE)
@@ -134,7 +146,7 @@ def _relations(
     extra = _properties(rule, groups, verb)
     for subject in subjects:
         for target in objects:
-            if fits(subject, rule.subject, lexicon) and fits(target, rule.object, lexicon):
+            if fits(subject, rule.subject, lexicon) and fits(target, rule.object, lexicon) and _plausible(rule, verb, subject, target, lexicon):
                 predicate, flip = rule.predicate, rule.flip
                 if rule.owner_if_component and lexicon.type_of(target.name) == "Component":
                     predicate, flip, extra = "DEVELOPED_BY", True, {"role": "owner"}
@@ -230,13 +242,33 @@ def fits(span: NameSpan, slot: Slot, lexicon: Lexicon) -> bool:
     if slot == "person":
         if span.team:
             return False
-        if known:
+        if known or span.article:
             return known == "Developer"
-        single = " " not in span.name
-        return looks_like_person(span.name) or (single and not looks_like_code(span.name) and not is_abstract(span.name) and not span.name.isupper())
+        if looks_like_person(span.name):
+            return True
+        single = " " not in span.name and not looks_like_code(span.name) and not is_abstract(span.name) and not span.name.isupper()
+        return single and span.name.casefold() not in lexicon.plain
     if not any(character.isalpha() for character in span.name):
         return False
     return known not in ("Developer", "Team") and (bool(known) or not looks_like_person(span.name))
+
+
+def _plausible(rule: Rule, verb: str, subject: NameSpan, target: NameSpan, lexicon: Lexicon) -> bool:
+    """Demand more where the words prove less: everyday verbs need a known project or component, a lone first name a known one or a known thing."""
+    known = [span.type or lexicon.type_of(span.name) for span in (subject, target)]
+    if rule.subject == "person" and rule.object == "thing":
+        thing_known = known[1] in ("Project", "Component", "Document")
+        lone = " " not in subject.name and not known[0] and not is_given_name(normalize_name(subject.name))
+        if thing_known:
+            return True
+        return not (lone or rule.predicate == "UPDATED_BY" or _EVERYDAY.match(verb) or _ORGANISATION.search(target.name))
+    if rule.predicate in ("DEPENDS_ON", "EXPORTS") and _LOOSE.match(verb):
+        return any(each in ("Project", "Component") for each in known)
+    if rule.predicate == "UPDATED_BY":
+        return known[1] in ("Project", "Component", "Document")
+    if rule.predicate == "RELATED_TO":
+        return not subject.article or bool(known[0])
+    return True
 
 
 def relation_of(
