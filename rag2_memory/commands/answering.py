@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rag2_memory.commands.terminal import console, note, table, to_json
+from rag2_memory.commands.terminal import console, harmless, note, table, to_json
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def answer(chat: Any, context: Context, *, live: bool) -> str:
         for piece in chat.stream(context.messages()):
             pieces.append(_text_of(piece))
             if live:
-                sys.stdout.write(pieces[-1])
+                sys.stdout.write(harmless(pieces[-1]))
                 sys.stdout.flush()
     except Exception as exc:  # a provider's own errors, network errors among them
         raise BackendUnavailableError(f"the chat model failed: {type(exc).__name__}: {exc}") from exc

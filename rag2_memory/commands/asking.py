@@ -8,7 +8,7 @@ import typer
 
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.opening import opened, waiting
-from rag2_memory.commands.terminal import console, count, emit_json, note, say, say_indented, span, table, to_json, when
+from rag2_memory.commands.terminal import console, count, emit_json, harmless, note, say, say_indented, span, styled, table, to_json, when
 
 if TYPE_CHECKING:
     from rag2_memory.context import Context, ContextBudget
@@ -114,7 +114,7 @@ def budget_of(value: str | None, *, default_tokens: int = READING_TOKENS) -> Con
 
 def print_context(context: Context) -> None:
     """Print a context as a model would be given it, then the list of its citations."""
-    typer.echo(context.text.rstrip("\n"))
+    typer.echo(harmless(context.text.rstrip("\n")))
     if not context.citations:
         note("\nNothing in this memory that you may see answers the question.")
         return
@@ -179,12 +179,8 @@ def search(
 
 def print_passage(rank: int, passage: Passage, *, full: bool) -> None:
     """Print one search result: where it stands, why it was found, how it begins."""
-    from rich.text import Text
-
     place = " › ".join(dict.fromkeys((passage.title or passage.document_id, *passage.heading_path)))
-    head = Text.assemble(
-        (f"{rank:>2}. ", "bold"), (place, "bold"), (f"  {passage.score:.4f}", "dim"), (f"  {'+'.join(passage.sources)}", "cyan")
-    )
+    head = styled((f"{rank:>2}. ", "bold"), (place, "bold"), (f"  {passage.score:.4f}", "dim"), (f"  {'+'.join(passage.sources)}", "cyan"))
     where = passage.document_id + (f", {when(passage.modified_at)}" if passage.modified_at else "")
     body = passage.text.strip() if full else snippet(passage.text)
     console().print(head, soft_wrap=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rag2_memory.commands.terminal import console, count, table
+from rag2_memory.commands.terminal import console, count, say, table
 
 BAR_WIDTH = 40
 """Characters of the longest bar: the whole window."""
@@ -143,4 +143,4 @@ def _heading(text: str) -> None:
 
 
 def _line(text: str, style: str = "") -> None:
-    console().print(text, style=style or None, soft_wrap=True)
+    say(text, style=style)

@@ -9,7 +9,7 @@ import typer
 
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.opening import opened
-from rag2_memory.commands.terminal import console, count, emit_json, note, say, span, to_json, write_text
+from rag2_memory.commands.terminal import console, count, emit_json, note, say, span, styled, to_json, write_text
 
 if TYPE_CHECKING:
     from rag2_memory.memory import Memory
@@ -81,17 +81,16 @@ def around(memory: Memory, name: str, *, hops: int, scope: Scope, as_of: AsOf | 
 
 def tree(facts: list[Fact]) -> Any:
     """Return facts as a tree by subject and relation."""
-    from rich.text import Text
     from rich.tree import Tree
 
-    root = Tree(Text(count(len(facts), "fact"), style="bold"), guide_style="dim")
+    root = Tree(styled((count(len(facts), "fact"), "bold")), guide_style="dim")
     subjects: dict[str, Tree] = {}
     for fact in facts:
         branch = subjects.get(fact.subject)
         if branch is None:
-            label = Text.assemble((fact.subject, "bold"), (f"  {fact.subject_type}" if fact.subject_type else "", "dim"))
+            label = styled((fact.subject, "bold"), (f"  {fact.subject_type}" if fact.subject_type else "", "dim"))
             branch = subjects[fact.subject] = root.add(label)
         held = span(fact.valid_from, fact.valid_to)
         style = "dim" if fact.status == "inactive" else ""
-        branch.add(Text.assemble((fact.predicate, "cyan"), f" → {fact.object}", (f"  {held}" if held else "", "dim"), style=style))
+        branch.add(styled((fact.predicate, f"cyan {style}"), (f" → {fact.object}", style), (f"  {held}" if held else "", "dim")))
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,6 +17,7 @@ from rag2_memory.errors import InvalidRequestError, Rag2MemoryError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 PIPED_WIDTH = 160
 """Columns where stdout is no terminal: room for document ids, which a reader of a file or pipe wants whole."""
@@ -33,10 +35,25 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, escape among them, and those that turn the direction of writing; documents are not ours, terminals obey them."""
+
 EXIT_CODES_HELP = (
     "Exit codes: 0 done · 1 the request cannot be met as made · 2 wrong usage · 3 an engine failed or the memory is in use · "
     "4 a check failed (verify, repair, eval --fail-below) · 70 a defect in rag2 · 130 interrupted."
 )
+
+
+def harmless(text: str) -> str:
+    """Return a text that can neither move a terminal's cursor nor change its state: what controls it is shown as a replacement character."""
+    return CONTROLS.sub("\ufffd", text)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Return pieces of text, each plain or with a style, joined and harmless."""
+    from rich.text import Text
+
+    return Text.assemble(*(harmless(part) if isinstance(part, str) else (harmless(part[0]), part[1]) for part in parts))
 
 
 def console(*, errors: bool = False) -> Console:
@@ -50,29 +67,28 @@ def console(*, errors: bool = False) -> Console:
 
 def say(text: str, *, style: str = "") -> None:
     """Print one paragraph for people on stdout; nothing in it is read as markup."""
-    console().print(text, style=style or None, soft_wrap=True)
+    console().print(harmless(text), style=style or None, soft_wrap=True)
 
 
 def say_indented(text: str, *, by: int, style: str = "") -> None:
     """Print a paragraph set in by some columns: wrapped there on a terminal, on one line in a file or pipe."""
     from rich.padding import Padding
-    from rich.text import Text
 
     screen = console()
     if screen.is_terminal:
-        screen.print(Padding(Text(text, style=style), (0, 0, 0, by)))
+        screen.print(Padding(styled((text, style)), (0, 0, 0, by)))
     else:
-        screen.print(Text(" " * by + text, style=style), soft_wrap=True)
+        screen.print(styled((" " * by + text, style)), soft_wrap=True)
 
 
 def note(text: str, *, style: str = "dim") -> None:
     """Print a remark on stderr, where it disturbs no pipe."""
-    console(errors=True).print(text, style=style, soft_wrap=True)
+    console(errors=True).print(harmless(text), style=style, soft_wrap=True)
 
 
 def fail(text: str) -> None:
     """Print an error as one line on stderr."""
-    line = " ".join(str(text).split())
+    line = harmless(" ".join(str(text).split()))
     console(errors=True).print(f"error: {line}", style="bold red", soft_wrap=True)
 
 
@@ -111,7 +127,13 @@ def table(*columns: str, title: str = "", right: Collection[str] = (), whole: Co
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    class Listing(Table):
+        """A table whose cells are harmless."""
+
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(harmless(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    made = Listing(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         made.add_column(
             column,

@@ -9,7 +9,23 @@ import pytest
 
 from rag2_memory.commands.explained import BAR_WIDTH, bar
 from rag2_memory.commands.options import as_of_of, scope_of
-from rag2_memory.commands.terminal import ExitCode, count, exit_code_of, span, to_json, when, write_text
+from rag2_memory.commands.terminal import (
+    CONTROLS,
+    ExitCode,
+    console,
+    count,
+    exit_code_of,
+    fail,
+    note,
+    say,
+    say_indented,
+    span,
+    styled,
+    table,
+    to_json,
+    when,
+    write_text,
+)
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError, MemoryInUseError
 from rag2_memory.types import AsOf, Hit, Scope
 
@@ -71,3 +87,18 @@ def test_a_bar_tells_used_borrowed_lent_and_free_tokens_apart() -> None:
 def test_a_bar_is_never_longer_than_the_longest(used: int) -> None:
     entry = {"allotted": 333, "used": used, "borrowed": max(0, used - 333), "lent": max(0, 300 - used)}
     assert len(bar(entry, largest=max(333, used))) == BAR_WIDTH
+
+
+@pytest.mark.parametrize("text", ["\x1b[2Jgone", "bell\x07", "\x9b31m", "over\u202ewritten", "back\x08space", "\rstart"])
+def test_no_text_controls_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(text)
+    say_indented(text, by=2)
+    note(text)
+    fail(text)
+    listed = table("column")
+    listed.add_row(text)
+    console().print(listed)
+    console().print(styled(text, (text, "bold")))
+    printed = capsys.readouterr()
+    assert not CONTROLS.search(printed.out + printed.err)
+    assert "\ufffd" in printed.out
