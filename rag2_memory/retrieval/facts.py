@@ -53,13 +53,12 @@ def facts_about(
     """
     when = _evidence_time(as_of)
     surfaces = registry.surface_ids(scope.namespace, entity_ids)
-    wanted = registry.assertions(scope, entity_ids=list(surfaces), as_of=when)
-    if edge_ids is not None:
-        chosen = set(edge_ids)
-        wanted = [assertion for assertion in wanted if assertion.edge_id in chosen]
+    touching = registry.assertions(scope, entity_ids=list(surfaces), as_of=when)
+    chosen = None if edge_ids is None else set(edge_ids)
+    wanted = [assertion for assertion in touching if chosen is None or assertion.edge_id in chosen]
     canonical = _canonical(registry, scope, wanted)
     rivals = {entity for _, _, entity in exclusive_slots(wanted, schema, canonical=canonical)} - set(entity_ids)
-    every = _with(wanted, registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, rivals)), as_of=when))
+    every = _with(touching, registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, rivals)), as_of=when))
     canonical |= _canonical(registry, scope, every)
     chunks = registry.chunks({assertion.chunk_id for assertion in wanted}, scope, when)
     facts = facts_at(
