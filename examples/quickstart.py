@@ -5,7 +5,10 @@ from rag2_memory import Document, Memory
 with Memory.in_memory() as memory:
     memory.ingest(
         [
-            Document(id="handover", text="Vatsal Shah leads Project Alpha until 1 February 2026. Priya Raman took over Project Alpha on 1 February 2026."),
+            Document(
+                id="handover",
+                text="Vatsal Shah leads Project Alpha until 1 February 2026. Priya Raman took over Project Alpha on 1 February 2026.",
+            ),
             Document(id="retro", text="On 14 March 2026 the database migration of Project Alpha was completed."),
             Document(id="pay", text="Salaries are reviewed in May.", acl=frozenset({"group:hr"})),
         ]
