@@ -166,16 +166,26 @@ class Adjacency:
         found = found[found < len(view.links_of)]
         return np.asarray(found[view.links_of[found] + view.edges_of[found] > 0])
 
-    def get(self, passage_id: str) -> GraphPassage | None:
-        """Return a passage's projection, links and edges in their order of comparison."""
-        view, number = self.view, self._homes.get(passage_id, len(self.view.home))
-        if number >= len(view.home) or view.home[number] == GONE:
-            return None
-        segment = next(part for part in view.segments if part.number == view.home[number])
-        links = take(segment.links, segment.links_of_passages(np.array([number]))[1])
-        edges = take(segment.edges, segment.edges_of_passages(np.array([number]))[1])
-        namespace = self.passages.namespaces[number]
-        return ordered(GraphPassage(id=passage_id, namespace=namespace, links=self.links(links), edges=self.edges(edges)))
+    def get(self, ids: Iterable[str]) -> dict[str, GraphPassage]:
+        """Return the projections of those passages that are stored, links and edges in their order of comparison."""
+        view, size = self.view, len(self.view.home)
+        wanted = {number: key for key in ids if (number := self._homes.get(key, size)) < size and view.home[number] != GONE}
+        numbers = np.array(list(wanted), dtype=np.int64)
+        links: dict[int, list[GraphLink]] = {number: [] for number in wanted}
+        edges: dict[int, list[GraphEdge]] = {number: [] for number in wanted}
+        for segment in view.segments:
+            mine = numbers[view.home[numbers] == segment.number]
+            group, rows = segment.links_of_passages(mine)
+            for number, link in zip(mine[group].tolist(), self.links(take(segment.links, rows)), strict=True):
+                links[number].append(link)
+            group, rows = segment.edges_of_passages(mine)
+            for number, edge in zip(mine[group].tolist(), self.edges(take(segment.edges, rows)), strict=True):
+                edges[number].append(edge)
+        namespaces = self.passages.namespaces
+        return {
+            key: ordered(GraphPassage(id=key, namespace=namespaces[number], links=tuple(links[number]), edges=tuple(edges[number])))
+            for number, key in wanted.items()
+        }
 
     def links(self, rows: LinkRows) -> tuple[GraphLink, ...]:
         """Return rows as records."""

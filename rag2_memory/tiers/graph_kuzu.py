@@ -118,15 +118,15 @@ class KuzuGraphTier(GraphTier):
         wanted = {passage.id: ordered(_checked(passage)) for passage in passages}
         with self._writing:
             adjacency = self._resident()
-            held = {key: adjacency.get(key) for key in wanted}
-            changed = [passage for key, passage in wanted.items() if held[key] != passage]
-            self._write(adjacency, changed, [old for passage in changed if (old := held[passage.id]) is not None], deleted=())
+            held = adjacency.get(wanted)
+            changed = [passage for key, passage in wanted.items() if held.get(key) != passage]
+            self._write(adjacency, changed, [held[passage.id] for passage in changed if passage.id in held], deleted=())
 
     def delete(self, passage_ids: Sequence[str]) -> None:
         with self._writing:
             adjacency = self._resident()
-            held = [old for key in dict.fromkeys(passage_ids) if (old := adjacency.get(key)) is not None]
-            self._write(adjacency, (), held, deleted=[old.id for old in held])
+            held = adjacency.get(passage_ids)
+            self._write(adjacency, (), list(held.values()), deleted=list(held))
 
     def _write(
         self, adjacency: Adjacency, upserted: Sequence[GraphPassage], replaced: Sequence[GraphPassage], *, deleted: Collection[str]
@@ -221,7 +221,7 @@ class KuzuGraphTier(GraphTier):
                 self._adjacency = self._read_engine()
                 self._audited = True
             adjacency = self._resident()
-        return {key: passage for key in dict.fromkeys(ids) if (passage := adjacency.get(key)) is not None}
+        return adjacency.get(ids)
 
     # --- life -------------------------------------------------------------------------------------------------------------------------------
     def clear(self) -> None:
