@@ -24,9 +24,7 @@ def entity_id(namespace: str, key: str) -> str:
     return _digest(namespace, key)
 
 
-def edge_id(
-    namespace: str, subject_id: str, predicate: str, object_id: str, valid_from: datetime | None, valid_to: datetime | None
-) -> str:
+def edge_id(namespace: str, subject_id: str, predicate: str, object_id: str, valid_from: datetime | None, valid_to: datetime | None) -> str:
     """Return the id that equal statements of one edge with one asserted window share."""
     window = [moment.isoformat() if moment else "" for moment in (valid_from, valid_to)]
     return _digest(namespace, subject_id, predicate, object_id, *window)

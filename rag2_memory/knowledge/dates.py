@@ -54,9 +54,7 @@ _YEAR = r"(?:19|20)\d\d(?![\d.]\d|\w)"
 _DAY = r"(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?"
 _COUNT = r"(?:\d{1,3}|(?:a\ )?(?:couple\ of|few)|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
 _UNIT = r"(?:day|week|fortnight|month|quarter|year)"
-_PART = (
-    r"(?:(?:the\ )?(?:early|mid|late|beginning\ of|start\ of|middle\ of|end\ of|first\ half\ of|second\ half\ of)[ -](?:the\ (?!year|month|quarter|week))?)"
-)
+_PART = r"(?:(?:the\ )?(?:early|mid|late|beginning\ of|start\ of|middle\ of|end\ of|first\ half\ of|second\ half\ of)[ -](?:the\ (?!year|month|quarter|week))?)"
 
 _DATE = re.compile(
     rf"""(?<![\w.#/-])(?:
@@ -201,7 +199,9 @@ def _read_month(match: re.Match[str], reference: datetime | None, prefer: Prefer
     if reference is None:
         return None
     month = _month_number(match["m_month"])
-    spans = [_span(month_span(year, month), "month", bare=True, relative=True) for year in range(reference.year + 1, reference.year - 2, -1)]
+    spans = [
+        _span(month_span(year, month), "month", bare=True, relative=True) for year in range(reference.year + 1, reference.year - 2, -1)
+    ]
     chosen = _complete(spans, reference, prefer)
     if chosen is None or not match["m_part"]:
         return chosen

@@ -24,7 +24,10 @@ _EVENT = re.compile(
     r"|started|began|starts|ended)\b",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"^(?:(?:the|a|an|this|that|our|its|their|on|in|after|before|during|when|and|of|as|to|for|which|while|since|first|last|next)\s+)+", re.IGNORECASE)
+_LEADING = re.compile(
+    r"^(?:(?:the|a|an|this|that|our|its|their|on|in|after|before|during|when|and|of|as|to|for|which|while|since|first|last|next)\s+)+",
+    re.IGNORECASE,
+)
 
 
 _EVENT_WORD = re.compile(rf"\b(?:{EVENT_NOUN})\b")
@@ -35,7 +38,9 @@ def dated_events(sentence: str, context: Context) -> Iterator[NamedEntity]:
     match = _EVENT.search(sentence) if _EVENT_WORD.search(sentence.lower()) else None
     if not match:
         return
-    dates = [date for date in find_dates(sentence, reference=context.observed, prefer="nearest") if not date.bare or date.precision == "month"]
+    dates = [
+        date for date in find_dates(sentence, reference=context.observed, prefer="nearest") if not date.bare or date.precision == "month"
+    ]
     if not dates:
         return
     name = _LEADING.sub("", match["name"]).strip("` ")

@@ -15,11 +15,11 @@ from rag2_memory.knowledge.fields import Field, field_of, stamp_of
 from rag2_memory.knowledge.layout_statements import Statement, field_relations, pairs_statement, row_statement
 from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person, may_be_person
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.patterns import words_of
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.knowledge.shapes import LINK, Context, Stamp, shape_of
 from rag2_memory.knowledge.statements import relation_of, relations_in, validity
 from rag2_memory.knowledge.structure import Unit, sentences, table_header, units
+from rag2_memory.knowledge.triggers import words_of
 from rag2_memory.records import Extraction, NamedEntity, Relation
 from rag2_memory.types import Chunk
 
@@ -39,7 +39,9 @@ _CHANGES = re.compile(r"\b(?:release|changelog|change log|changes|what's new|ver
 _UNCHANGED = re.compile(r"\b(?:no changes?|unchanged|not changed|known issues?|unaffected)\b", re.IGNORECASE)
 _SINCE = re.compile(r"\b(?:as of|from|since|effective|starting|with effect from)\b", re.IGNORECASE)
 _LOOK_BACK_SENTENCES = 5
-_LOOKS_BACK = re.compile(r"[*_\s]*(?:It|He|She|They|This|That|[A-Z][a-z]+ (?:by|on)|Depends|Uses|Requires|Needs|Exports|Exposes|Provides|Replaces|Supersedes|Call|Use)\b")
+_LOOKS_BACK = re.compile(
+    r"[*_\s]*(?:It|He|She|They|This|That|[A-Z][a-z]+ (?:by|on)|Depends|Uses|Requires|Needs|Exports|Exposes|Provides|Replaces|Supersedes|Call|Use)\b"
+)
 _LOWER = re.compile(r"(?<![\w'’-])[a-z]{2,}(?![\w-])")
 _TRAILING_KEY = re.compile(r"(?P<subject>.*?)[ ]?\b(?P<key>[A-Za-z]+(?: [a-z]+)?)[:*. ]*$")
 
@@ -107,7 +109,7 @@ class PatternExtractor:
     def _known(self, chunks: Sequence[Chunk]) -> Mapping[str, str]:
         if self._gazetteer is None:
             return {}
-        names = {match[0].strip("`“”\"") for chunk in chunks for match in NAME.finditer(chunk.index_text)}
+        names = {match[0].strip('`“”"') for chunk in chunks for match in NAME.finditer(chunk.index_text)}
         words = {part for name in names for part in (name, *name.split())}
         return self._gazetteer(sorted({key for word in words if (key := normalize_name(word))}))
 
@@ -267,7 +269,9 @@ class PatternExtractor:
         """A Markdown link to another document is a reference to it."""
         for text, target in links:
             label, numbered = _TITLE_LABEL.search(text), _NUMBERED_FILE.search(target)
-            if target.startswith(("http://", "https://", "#", "mailto:")) or not (label or target.endswith((".md", ".html", ".pdf", ".rst"))):
+            if target.startswith(("http://", "https://", "#", "mailto:")) or not (
+                label or target.endswith((".md", ".html", ".pdf", ".rst"))
+            ):
                 continue
             name = label["label"] if label else f"{numbered['kind'].upper()} {numbered['number']}" if numbered else text.strip("`* ")
             if name and name[0].isupper():
@@ -298,7 +302,11 @@ class PatternExtractor:
         for relation in reading.relations:
             subject, target = (lexicon.full_name(name, reading.text) for name in (relation.subject, relation.object))
             if subject != target:
-                yield relation if (subject, target) == (relation.subject, relation.object) else replace(relation, subject=subject, object=target)
+                yield (
+                    relation
+                    if (subject, target) == (relation.subject, relation.object)
+                    else replace(relation, subject=subject, object=target)
+                )
 
     def _typed(self, names: Iterable[str], lexicon: Lexicon, reading: _Reading) -> Iterator[NamedEntity]:
         """The names whose types are known, and the identifiers in plain text."""

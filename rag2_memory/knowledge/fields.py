@@ -54,7 +54,9 @@ _FIELDS = {
     "depends on|depend on|dependencies|dependency|requires|needs|uses|built on|upstream|upstream dependencies|relies on|runs on|direct dependencies"
     "|database|backed by|what it needs|storage": _NEEDS,
     "components|modules|services|parts|made of|consists of": Field(predicate="DEPENDS_ON", role="part"),
-    "used by|dependents|downstream|consumers|consumed by|needed by|required by|who uses it|callers|called by": Field(predicate="DEPENDS_ON", flip=True),
+    "used by|dependents|downstream|consumers|consumed by|needed by|required by|who uses it|callers|called by": Field(
+        predicate="DEPENDS_ON", flip=True
+    ),
     "part of|belongs to|parent project": _PART,
     "exports|exposes|provides|publishes|offers|api|apis|interfaces": Field(predicate="EXPORTS"),
     "replaces|supersedes|deprecates|superseded adr|obsoletes": Field(predicate="DEPRECATED", kind="event", about="any", value="any"),
@@ -70,21 +72,44 @@ _FIELDS = {
 }
 _STAMPS: dict[str, Stamped] = {
     **dict.fromkeys("since from start started joined begin began starts effective in force".split(" "), "start"),
-    **dict.fromkeys(["start date", "from date", "owner since", "lead since", "valid from", "in force since", "active since", "joined on"], "start"),
+    **dict.fromkeys(
+        ["start date", "from date", "owner since", "lead since", "valid from", "in force since", "active since", "joined on"], "start"
+    ),
     **dict.fromkeys(["until", "to", "till", "end", "ended", "left", "end date", "valid to", "valid until", "left on"], "end"),
-    **dict.fromkeys(["date", "when", "day", "updated", "last updated", "updated on", "changed", "released", "last change", "rotated", "last rotated", "on"], "at"),
+    **dict.fromkeys(
+        [
+            "date",
+            "when",
+            "day",
+            "updated",
+            "last updated",
+            "updated on",
+            "changed",
+            "released",
+            "last change",
+            "rotated",
+            "last rotated",
+            "on",
+        ],
+        "at",
+    ),
 }
 _PROPERTIES = {
     **dict.fromkeys(["role", "title", "position", "job title", "function"], "role"),
     **dict.fromkeys(["team", "group", "department", "squad"], "team"),
     **dict.fromkeys(["status", "state", "phase"], "status"),
     **dict.fromkeys(["version", "current version", "release"], "version"),
-    **dict.fromkeys(["stack", "technology", "technologies", "tech stack", "technology stack", "language", "built with", "written in"], "technology_stack"),
+    **dict.fromkeys(
+        ["stack", "technology", "technologies", "tech stack", "technology stack", "language", "built with", "written in"],
+        "technology_stack",
+    ),
     **dict.fromkeys(["repository", "repo", "repository url", "source", "source code", "git"], "repository_url"),
     **dict.fromkeys(["file", "path", "file path"], "file_path"),
 }
 _ENTITY_COLUMNS = {
-    **dict.fromkeys(["person", "name", "who", "developer", "engineer", "employee", "member", "full name", "colleague", "contributor"], "Developer"),
+    **dict.fromkeys(
+        ["person", "name", "who", "developer", "engineer", "employee", "member", "full name", "colleague", "contributor"], "Developer"
+    ),
     **dict.fromkeys(
         "component service system library module package app application database api tool secret device product microservice dependency".split(),
         "Component",

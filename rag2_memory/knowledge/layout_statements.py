@@ -34,7 +34,9 @@ class Statement:
     entities: tuple[NamedEntity, ...] = ()
 
 
-def pairs_statement(pairs: Sequence[Unit], about: NameSpan, document: str, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Statement:
+def pairs_statement(
+    pairs: Sequence[Unit], about: NameSpan, document: str, context: Context, lexicon: Lexicon, schema: GraphSchema
+) -> Statement:
     """Read consecutive `Key: value` lines; a `Since:` or `Until:` dates the edges of the line before it."""
     relations: list[Relation] = []
     properties: dict[str, str] = {}
@@ -84,7 +86,9 @@ def row_statement(
         declared = field_of(_plain(row.cells[0]))
         names = _cell_names(row.cells[1], declared, "Developer", lexicon, context) if declared else ()
         stamp = _row_stamp(row, context)
-        return Statement(tuple(edge for span in names if declared for edge in _edge(declared, about, span, stamp, row.text, context, lexicon, schema)))
+        return Statement(
+            tuple(edge for span in names if declared for edge in _edge(declared, about, span, stamp, row.text, context, lexicon, schema))
+        )
     column = _entity_column(row.header)
     subject = about if column is None else _cell_name(row.cells[column], column_type(row.header[column]) or "", lexicon)
     if subject is None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
 from rag2_memory.knowledge.nicknames import is_given_name
-from rag2_memory.knowledge.patterns import is_trigger
+from rag2_memory.knowledge.triggers import is_trigger
 
 _key = lru_cache(maxsize=16_384)(normalize_name)
 """A document repeats its names; normalising each once saves a third of the reading time."""
@@ -75,7 +75,8 @@ _TECHNICAL = frozenset(
 
 _LABEL = re.compile(r"(?:ADR|RFC|RFP|PEP|KEP|SOP|DEP)[ -]?\d+", re.IGNORECASE)
 _ROLE = re.compile(
-    r"\b(?:head|lead|leader|owner|author|maintainer|architect|director|chief|vp|president|manager|engineer|developer|member)\b", re.IGNORECASE
+    r"\b(?:head|lead|leader|owner|author|maintainer|architect|director|chief|vp|president|manager|engineer|developer|member)\b",
+    re.IGNORECASE,
 )
 _NO_PERSON = frozenset(
     """inc ltd llc gmbh corp corporation company co plc sons bros brothers holdings partners ventures capital solutions technologies tech industries group
@@ -207,7 +208,9 @@ def may_be_person(name: str) -> bool:
     """Whether a name can be a person's where something else says that it is one: a column of people, a key such as `Owner`."""
     plain = " ".join(reversed([part.strip() for part in name.split(",")])) if name.count(",") == 1 else name
     words = plain.split()
-    if not 1 < len(words) <= 5 or any(word.casefold() in _TYPE_OF_WORD or word.casefold() in ("inc", "ltd", "llc", "gmbh") for word in words):
+    if not 1 < len(words) <= 5 or any(
+        word.casefold() in _TYPE_OF_WORD or word.casefold() in ("inc", "ltd", "llc", "gmbh") for word in words
+    ):
         return False
     return all(_PERSON_WORD.fullmatch(word) for word in words) and not words[-1].endswith(".")
 
@@ -248,7 +251,9 @@ def find_names(text: str, lexicon: Lexicon) -> list[NameSpan]:
             if _is_identifier(match["ident"]) or match["ident"] in lexicon:
                 spans.append(_span(match["ident"], match.start(), match.end(), lexicon))
         elif group == "phrase":
-            spans.append(NameSpan(match["phrase"], match.start("phrase"), match.end("phrase"), lexicon.type_of(match["phrase"]) or "Component"))
+            spans.append(
+                NameSpan(match["phrase"], match.start("phrase"), match.end("phrase"), lexicon.type_of(match["phrase"]) or "Component")
+            )
         elif group in ("code", "quoted"):
             spans.append(_span(match[group], match.start(), match.end(), lexicon))
     return spans

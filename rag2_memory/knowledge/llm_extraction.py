@@ -262,11 +262,15 @@ def encode_extraction(extraction: Extraction) -> str:
     return json.dumps(
         {
             "entities": [
-                {"name": e.name, "type": e.type, "kind": e.kind, "weight": e.weight, "properties": dict(e.properties)} for e in extraction.entities
+                {"name": e.name, "type": e.type, "kind": e.kind, "weight": e.weight, "properties": dict(e.properties)}
+                for e in extraction.entities
             ],
             "relations": [
                 {
-                    **{key: getattr(r, key) for key in ("subject", "predicate", "object", "subject_type", "object_type", "quote", "confidence")},
+                    **{
+                        key: getattr(r, key)
+                        for key in ("subject", "predicate", "object", "subject_type", "object_type", "quote", "confidence")
+                    },
                     "valid_from": r.valid_from.isoformat() if r.valid_from else None,
                     "valid_to": r.valid_to.isoformat() if r.valid_to else None,
                     "properties": dict(r.properties),

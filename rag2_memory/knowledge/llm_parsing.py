@@ -156,9 +156,15 @@ def _entity(value: Any, schema: GraphSchema) -> NamedEntity | None:
         return None
     node_type = _type(_string(value, ("type", "label", "category", "kind")), schema)
     stated = value.get("properties")
-    properties = {**stated} if isinstance(stated, Mapping) else {key: each for key, each in value.items() if key not in ("name", "type", "id")}
+    properties = (
+        {**stated} if isinstance(stated, Mapping) else {key: each for key, each in value.items() if key not in ("name", "type", "id")}
+    )
     node = schema.node_type(node_type) if node_type else None
-    known = {key: each for key, each in properties.items() if node and key in node.properties and isinstance(each, str | int | float) and each != ""}
+    known = {
+        key: each
+        for key, each in properties.items()
+        if node and key in node.properties and isinstance(each, str | int | float) and each != ""
+    }
     return NamedEntity(name=name, type=node_type, properties=known)
 
 

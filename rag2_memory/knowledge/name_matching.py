@@ -52,7 +52,6 @@ def excluded(reason: str) -> NameMatch:
     return NameMatch(0.0, reason, excluded=True)
 
 
-
 _ENTITY = re.compile(r"\s*&\s*#\s*(\d+)\s*;\s*")
 _HONORIFICS = frozenset("mr mrs ms miss dr prof professor sir dame lord lady hon rev mx herr frau eng ing".split())
 _DEGREES = frozenset("phd md esq msc bsc mba frs obe".split())
@@ -98,7 +97,9 @@ _SYNONYMS = {
     "limited": "ltd",
 }
 _LEGAL_FORMS = frozenset("inc ltd llc gmbh corporation company plc ag sa bv ab oy nv spa srl pty kg".split())
-_KIND_WORDS = frozenset("project service component library module package repository database team programme program product application platform system".split())
+_KIND_WORDS = frozenset(
+    "project service component library module package repository database team programme program product application platform system".split()
+)
 """Words that say what a thing is; a name with and without one may be the same (`Project Alpha`, `Alpha`)."""
 _STOP = frozenset("the of for".split())
 
@@ -183,7 +184,11 @@ def _match_people(one: str, other: str) -> NameMatch:
         if first.suffix and second.suffix:
             return excluded(f"{first.suffix} and {second.suffix}")
         plain = _match_people(one.rsplit(" ", 1)[0], other) if first.suffix else _match_people(one, other.rsplit(" ", 1)[0])
-        return NameMatch(min(plain.score, 0.8), f"{plain.reason}, but only one is {first.suffix or second.suffix}", True) if plain.score else plain
+        return (
+            NameMatch(min(plain.score, 0.8), f"{plain.reason}, but only one is {first.suffix or second.suffix}", True)
+            if plain.score
+            else plain
+        )
     if "".join((*first.given, first.surname)) == "".join((*second.given, second.surname)):
         return NameMatch(0.98, "the same letters, written apart")
     if not first.given or not second.given:

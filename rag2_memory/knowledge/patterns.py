@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from rag2_memory.knowledge.triggers import TRIGGERS
+
 NAME_BASE, DATE_BASE = 0xE000, 0xF000
 """Private-use characters that stand for the n-th name and the n-th date of a sentence."""
 N = "[\ue000-\uefff]"
@@ -69,7 +71,9 @@ LEAD_ROLE = rf"(?:{_QUALITY}{_FIELD}(?:lead(?:er)?|architect|head))"
 _OWN_ROLE = rf"(?:{_QUALITY}(?:main |lead |principal |original |primary |core )?(?:owner|maintainer|author|creator|developer|designer))"
 _BE = r"(?:is|was|are|were|became|becomes|remains|stays|has been|will be|serves as|served as|acts as|acted as)"
 _AS_LEAD = rf"as {LEAD_ROLE}"
-_LEADERSHIP = rf"(?:(?:the )?(?:lead|leadership|reins|helm|direction|role of {LEAD_ROLE}|responsibility) (?:of|for|on) |{LEAD_ROLE} (?:of|for|on) )"
+_LEADERSHIP = (
+    rf"(?:(?:the )?(?:lead|leadership|reins|helm|direction|role of {LEAD_ROLE}|responsibility) (?:of|for|on) |{LEAD_ROLE} (?:of|for|on) )"
+)
 _OWNERSHIP = r"(?:(?:the )?(?:ownership|maintenance|care|development|support|operation) of )"
 
 _USE = (
@@ -95,37 +99,6 @@ _DONE_BY = (
 )
 
 
-_TRIGGERS = frozenset(
-    """
-    according acquired amended applied appointed approved architect assigned assumed assumes audited author authored authors backed
-    based begins belong belonged belongs builds built bumped bumps call calls care carried certified chaired change changed changes
-    charge cited cites coded commits committed committer communicates conducted connect connects consume consumed consumes contribute
-    contributed contributes contributing contributor converted corrected create created creates creator decided decommissioned defined
-    depend depended dependencies dependency depending depends deployed deprecate deprecated deprecates described design designed
-    designer designs details develop developed developer develops discontinued discovered documented dropped drops emit emits emitted
-    engineer engineered explained export exported exports expose exposed exposes falls fell fix fixed fixes followed follows funded
-    gave gives goes hand handed handing hands hardened hardens head headed heading heads helm helped helps hosted implement
-    implemented implements import imported imports inherit inherited inherits instead integrate integrated integrates invoke invokes
-    join joined joining joins keep keeps lead leader leadership leading leads leave leaves leaving led left link links listed looked
-    looks made maintain maintained maintainer maintainers maintains manage managed manages member migrated migrates migration modified
-    modifies move moved moves moving named need needed needs obsolete obsoleted obsoletes offer offered offers operated operates
-    organised organized over own owned owner owners ownership owns part partner pass passed passes passing patch patched patches
-    performed phased points ported powered proposed prototyped provide provided provides publish published publishes queried queries
-    quit quits ran reads rebuilds rebuilt reconfigured recorded redeployed redeploys refactored refactors refer references refers
-    reins reissued released relied relies rely relying removed removes renewed renews replace replaced replacement replaces reported
-    require required requires resign resigned resigns responsible restarted retired retires reviewed revised revises reworked rewrites
-    rewritten rewrote rolled rotate rotated rotates rotation run runs see serve served serves shipped since sits spearheaded
-    spearheads specified sponsored started starts step stepped steps stopped store stores subscribe subscribes subsidiary succeed
-    succeeded succeeds sunset sunsets supersede superseded supersedes superseding supplied switched switches take taken takes taking
-    talks tested took transferred transfers update updated updates updating upgrade upgraded upgrades use used uses using went work
-    worked working works wrap wraps writes written wrote
-    """.split()
-)
-"""The words of the rules' verbs; a sentence with none of them states no edge."""
-
-_WORDS = re.compile(r"[^\W\d_]+")
-
-
 def _rule(predicate: str, pattern: str, **options: Any) -> Rule:
     return Rule(predicate=predicate, pattern=re.compile(pattern), words=_needed_words(pattern), **options)
 
@@ -140,7 +113,7 @@ def _needed_words(pattern: str) -> frozenset[str]:
     stems = {token[:-1] for token in re.findall(r"[a-z]{3,}", pattern[begin : end - 1])}
     if not stems:
         return frozenset({"since"})
-    return frozenset(word for word in _TRIGGERS if any(word.startswith(stem) for stem in stems))
+    return frozenset(word for word in TRIGGERS if any(word.startswith(stem) for stem in stems))
 
 
 _PEOPLE: dict[str, Any] = {"subject": "person", "object": "thing"}
@@ -164,16 +137,6 @@ def rules() -> dict[str, tuple[Rule, ...]]:
         "refer": _refer_rules(),
         "relate": _relate_rules(),
     }
-
-
-def is_trigger(word: str) -> bool:
-    """Whether a lower-case word is one that rules look for."""
-    return word in _TRIGGERS
-
-
-def words_of(text: str) -> frozenset[str]:
-    """Return the lower-case words of a text that any rule could need; empty if no rule can match."""
-    return _TRIGGERS.intersection(_WORDS.findall(text.lower()))
 
 
 def rules_for(words: frozenset[str]) -> list[tuple[str, int, Rule]]:
@@ -200,7 +163,10 @@ def _lead_rules() -> tuple[Rule, ...]:
             **_LEAD,
         ),
         _rule(
-            pattern=rf"{_S}(?P<v>{over}) from {_X} (?:{_AS_LEAD} (?:of|for|on)|on|at|for) {_O}", kind="change", left="LEAD_ARCHITECT_OF", **_LEAD
+            pattern=rf"{_S}(?P<v>{over}) from {_X} (?:{_AS_LEAD} (?:of|for|on)|on|at|for) {_O}",
+            kind="change",
+            left="LEAD_ARCHITECT_OF",
+            **_LEAD,
         ),
         _rule(
             pattern=rf"{_X}{_GAP}{_AUX}(?P<v>{gives}) {_OWNERSHIP}{_O}(?: over)? to (?P<s>{N})",
@@ -277,10 +243,16 @@ def _lead_rules() -> tuple[Rule, ...]:
             **_LEAD,
         ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>led|headed|run|spearheaded) by (?P<s>{_LIST})", **_LEAD),
-        _rule(pattern=rf"(?P<o>{N}),? (?:which|that|whom) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>leads?|led|heads?|headed|runs?|ran)\b", **_LEAD),
+        _rule(
+            pattern=rf"(?P<o>{N}),? (?:which|that|whom) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>leads?|led|heads?|headed|runs?|ran)\b",
+            **_LEAD,
+        ),
         _rule(pattern=rf"{_S}(?P<v>leads?|led|leading|heads?|headed|heading|spearheads?|spearheaded|in charge of){_FILL}{_O}", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?{LEAD_ROLE}) (?:of|for|on|at) {_O}", **_LEAD),
-        _rule(pattern=rf"(?P<v>{LEAD_ROLE}) (?:of|for|on) {_O},? (?:{_BE}|since|:|,)? ?(?:as of {D} |since {D} |from {D} |in {D} |on {D} )?(?P<s>{N})", **_LEAD),
+        _rule(
+            pattern=rf"(?P<v>{LEAD_ROLE}) (?:of|for|on) {_O},? (?:{_BE}|since|:|,)? ?(?:as of {D} |since {D} |from {D} |in {D} |on {D} )?(?P<s>{N})",
+            **_LEAD,
+        ),
         _rule(pattern=rf"{_O}['’]s (?P<v>{LEAD_ROLE}),? (?:{_BE} |: )?(?:(?:now|currently|still|then) )?(?P<s>{N})", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>{_BE} {_O}['’]s {LEAD_ROLE})", **_LEAD),
         _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?(?:the )?(?:acting|interim|new|current) lead),? (?:of|for|on) {_O}", **_LEAD),
@@ -289,7 +261,12 @@ def _lead_rules() -> tuple[Rule, ...]:
 
 def _own_rules() -> tuple[Rule, ...]:
     return (
-        _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_BUILT})(?: and {_KEPT})?(?: [a-z]+ly)? by (?P<s>{_LIST})", kind="result", role="author", **_OWNED),
+        _rule(
+            pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_BUILT})(?: and {_KEPT})?(?: [a-z]+ly)? by (?P<s>{_LIST})",
+            kind="result",
+            role="author",
+            **_OWNED,
+        ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_KEPT})(?: and {_KEPT})? by (?P<s>{_LIST})", role="owner", **_OWNED),
         _rule(
             pattern=rf"{_S}(?P<v>{_BUILT}|develops|builds|wrote|writes|creates|designs|authors|implements|co-?authored|co-?wrote){_FILL}{_O}",
@@ -304,7 +281,9 @@ def _own_rules() -> tuple[Rule, ...]:
             **_OWNED,
         ),
         _rule(
-            pattern=rf"(?P<o>{N}),? (?:which|that) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>maintains?|maintained|owns?|owned)\b", role="owner", **_OWNED
+            pattern=rf"(?P<o>{N}),? (?:which|that) (?P<s>{N}) (?:[a-z]+ed and )?{_AUX}(?P<v>maintains?|maintained|owns?|owned)\b",
+            role="owner",
+            **_OWNED,
         ),
         _rule(pattern=rf"{_S}(?P<v>(?:{_BE} )?{_OWN_ROLE}) (?:of|for) {_O}", role="owner", **_OWNED),
         _rule(pattern=rf"(?P<v>{_OWN_ROLE}) (?:of|for) {_O},? (?:{_BE}|:) (?P<s>{_LIST})", role="owner", **_OWNED),
@@ -324,8 +303,14 @@ def _work_rules() -> tuple[Rule, ...]:
             leaves="held",
             **_WORKS,
         ),
-        _rule(pattern=rf"{_S}(?P<v>moves?|moved|goes|went|transfers|transferred|assigned) (?:over )?to {_O}{role}", kind="change", **_WORKS),
-        _rule(pattern=rf"{_S}(?P<v>joins?|joined|joining|started (?:work )?(?:on|at)|starts (?:work )?on|begins on){_FILL}{_O}{role}", kind="change", **_WORKS),
+        _rule(
+            pattern=rf"{_S}(?P<v>moves?|moved|goes|went|transfers|transferred|assigned) (?:over )?to {_O}{role}", kind="change", **_WORKS
+        ),
+        _rule(
+            pattern=rf"{_S}(?P<v>joins?|joined|joining|started (?:work )?(?:on|at)|starts (?:work )?on|begins on){_FILL}{_O}{role}",
+            kind="change",
+            **_WORKS,
+        ),
         _rule(
             pattern=rf"{_S}(?P<v>(?:contributes?|contributed|contributing|commits|committed) to|(?:works?|worked|working)(?: (?:full|part)[- ]time)?"
             rf" (?:on|for|in)|helps? (?:out )?(?:with|on)|helped (?:out )?(?:with|on)){_FILL}{_O}{role}",
@@ -335,14 +320,22 @@ def _work_rules() -> tuple[Rule, ...]:
             pattern=rf"{_S}(?:an? |the |one of the )?(?:[a-z]+ ){{0,2}}?(?P<v>member|contributor|engineer|developer|committer) (?:of|on|to|at|in|for) {_O}",
             **_WORKS,
         ),
-        _rule(pattern=rf"{_S}(?P<v>left|leaves|leaving|quits?|moved off|moves off|rolled off|stopped working on) {_O}", kind="end", **_WORKS),
+        _rule(
+            pattern=rf"{_S}(?P<v>left|leaves|leaving|quits?|moved off|moves off|rolled off|stopped working on) {_O}", kind="end", **_WORKS
+        ),
     )
 
 
 def _update_rules() -> tuple[Rule, ...]:
     updated: dict[str, Any] = {"predicate": "UPDATED_BY", "kind": "event"}
     return (
-        _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_UPDATED})\b(?:[^;]{{0,80}}?),? by (?P<s>{_LIST})", flip=True, subject="person", object="thing", **updated),
+        _rule(
+            pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_UPDATED})\b(?:[^;]{{0,80}}?),? by (?P<s>{_LIST})",
+            flip=True,
+            subject="person",
+            object="thing",
+            **updated,
+        ),
         _rule(pattern=rf"{_S}(?P<v>{_UPDATES}){_FILL}{_O}", flip=True, subject="person", object="thing", **updated),
         _rule(
             pattern=rf"{_S}(?P<v>made|did|carried out|applied|completed) (?:the|this|an?) (?:update|change|fix|patch|upgrade|rotation|migration) (?:to|of|in|on|for) {_O}",
@@ -371,9 +364,14 @@ def _depend_rules() -> tuple[Rule, ...]:
             **needs,
         ),
         _rule(pattern=rf"{_S}(?P<v>{_USE}){_FILL}{_O}", **needs),
-        _rule(pattern=rf"{_S}(?P<v>(?:depends?|depended|relies|relied|rely|runs?|builds?) (?:on|upon)) [^.;]{{1,80}}? and (?:on|upon){_FILL}{_O}", **needs),
+        _rule(
+            pattern=rf"{_S}(?P<v>(?:depends?|depended|relies|relied|rely|runs?|builds?) (?:on|upon)) [^.;]{{1,80}}? and (?:on|upon){_FILL}{_O}",
+            **needs,
+        ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>used|required|needed|called|consumed|imported|queried) by (?P<s>{_LIST})", **needs),
-        _rule(pattern=rf"(?P<s>{N})['’]s (?:only |main |direct |other )?(?P<v>dependenc(?:y|ies)) (?:is|are|:|include|includes) {_O}", **needs),
+        _rule(
+            pattern=rf"(?P<s>{N})['’]s (?:only |main |direct |other )?(?P<v>dependenc(?:y|ies)) (?:is|are|:|include|includes) {_O}", **needs
+        ),
         _rule(pattern=rf"(?P<v>dependenc(?:y|ies)) of (?P<s>{N}) (?:is|are|:|include|includes) {_O}", **needs),
         _rule(pattern=rf"{_S}(?:a |an? (?:hard|soft|direct|optional) )?(?P<v>dependency) on {_O}", **needs),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?:a |an? (?:hard|soft|direct|optional) )?(?P<v>dependency) of (?P<s>{_LIST})", **needs),
@@ -383,7 +381,10 @@ def _depend_rules() -> tuple[Rule, ...]:
 def _export_rules() -> tuple[Rule, ...]:
     offers: dict[str, Any] = {"predicate": "EXPORTS", **_THINGS}
     return (
-        _rule(pattern=rf"{_S}(?P<v>exports?|exported|exposes?|exposed|publishes|published|provides?|provided|offers?|offered|serves?|served|emits?){_FILL}{_O}", **offers),
+        _rule(
+            pattern=rf"{_S}(?P<v>exports?|exported|exposes?|exposed|publishes|published|provides?|provided|offers?|offered|serves?|served|emits?){_FILL}{_O}",
+            **offers,
+        ),
         _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>exported|exposed|published|offered|emitted) by (?P<s>{_LIST})", **offers),
     )
 
@@ -392,9 +393,14 @@ def _retire_rules() -> tuple[Rule, ...]:
     retires: dict[str, Any] = {"predicate": "DEPRECATED", "kind": "event"}
     return (
         _rule(
-            pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_RETIRED})[^;,]{{0,40}}? (?:in favou?r of|by|with) (?P<s>{N})", subject="thing", object="thing", **retires
+            pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_RETIRED})[^;,]{{0,40}}? (?:in favou?r of|by|with) (?P<s>{N})",
+            subject="thing",
+            object="thing",
+            **retires,
         ),
-        _rule(pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_RETIRED})[^;,]{{0,40}}?(?:;|,) use (?P<s>{N})", subject="thing", object="thing", **retires),
+        _rule(
+            pattern=rf"{_O}{_GAP}{_AUX}(?P<v>{_RETIRED})[^;,]{{0,40}}?(?:;|,) use (?P<s>{N})", subject="thing", object="thing", **retires
+        ),
         _rule(
             pattern=rf"{_S}(?P<v>deprecates|deprecated|supersedes|superseded|superseding|replaces|replaced|retires|retired|obsoletes|obsoleted|sunsets|drops|removes)"
             rf"{_FILL}{_O}",
@@ -402,8 +408,15 @@ def _retire_rules() -> tuple[Rule, ...]:
             **retires,
         ),
         _rule(pattern=rf"(?P<v>use|call|prefer) (?P<s>{N}) instead of {_O}", subject="thing", object="thing", **retires),
-        _rule(pattern=rf"(?P<s>{N}),? (?:is |as )?(?:the |a )?(?P<v>replacement) (?:for|of) {_O}", subject="thing", object="thing", **retires),
-        _rule(pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N})(?= |[.,;:]|$))?", subject="document", object="thing", **retires),
+        _rule(
+            pattern=rf"(?P<s>{N}),? (?:is |as )?(?:the |a )?(?P<v>replacement) (?:for|of) {_O}", subject="thing", object="thing", **retires
+        ),
+        _rule(
+            pattern=rf"{_O}{_GAP}(?P<a>(?:(?:{_AUXILIARY}|{_ADVERB}),? )+)(?P<v>{_RETIRED})\b(?: (?:in|with|as of|since|from) (?P<s>{N})(?= |[.,;:]|$))?",
+            subject="document",
+            object="thing",
+            **retires,
+        ),
     )
 
 
@@ -422,6 +435,9 @@ def _refer_rules() -> tuple[Rule, ...]:
 def _relate_rules() -> tuple[Rule, ...]:
     ties: dict[str, Any] = {"predicate": "RELATED_TO"}
     return (
-        _rule(pattern=rf"{_S}(?P<v>part of|integrates? with|integrated with|communicates with|a subsidiary of|a partner of){_FILL}{_O}", **ties),
+        _rule(
+            pattern=rf"{_S}(?P<v>part of|integrates? with|integrated with|communicates with|a subsidiary of|a partner of){_FILL}{_O}",
+            **ties,
+        ),
         _rule(pattern=rf"(?P<s>{_LIST}){_GAP}{_AUX}(?P<v>(?:{_DONE_BY}) by) (?P<o>{_LIST})", **ties),
     )

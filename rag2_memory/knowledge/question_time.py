@@ -73,9 +73,17 @@ _OCCURRED = (
     r"|made|started|announced|signed|approved|rolled out|discovered|reported|conducted|run)|began|started|ended|finished|completed|failed|broke(?: down)?|crashed"
     r"|went (?:down|live|out|wrong|through)|shipped|launched|came out|ran|was (?:on|under way|in progress|ongoing)|hit|struck)"
 )
-_WHEN = re.compile(rf"\b(?:when|as|once|the (?:day|week|month|time) (?:that )?)\s+(?!(?:did|do|does|was|were|is|are|will|has|have|had|can|should)\b)(?P<event>(?:the |a |an |our )?[^?!;,]{{2,70}}?)\s+{_OCCURRED}\b(?P<rest>[^?!;,]*)", re.IGNORECASE)
-_NOW = re.compile(r"\b(?:currently|right now|at the moment|at present|presently|nowadays|these days|as of (?:now|today)|(?<!what )now(?=\s*[?.!]|\s*$))", re.IGNORECASE)
-_ONWARDS = re.compile(r"\b(?:since(?=\s*[?,.]|$)|since then|afterwards?|after that|next(?=\s*[?,.]|$)|later(?=\s*[?,.]|$)|or later|onwards?)", re.IGNORECASE)
+_WHEN = re.compile(
+    rf"\b(?:when|as|once|the (?:day|week|month|time) (?:that )?)\s+(?!(?:did|do|does|was|were|is|are|will|has|have|had|can|should)\b)(?P<event>(?:the |a |an |our )?[^?!;,]{{2,70}}?)\s+{_OCCURRED}\b(?P<rest>[^?!;,]*)",
+    re.IGNORECASE,
+)
+_NOW = re.compile(
+    r"\b(?:currently|right now|at the moment|at present|presently|nowadays|these days|as of (?:now|today)|(?<!what )now(?=\s*[?.!]|\s*$))",
+    re.IGNORECASE,
+)
+_ONWARDS = re.compile(
+    r"\b(?:since(?=\s*[?,.]|$)|since then|afterwards?|after that|next(?=\s*[?,.]|$)|later(?=\s*[?,.]|$)|or later|onwards?)", re.IGNORECASE
+)
 """The question also asks how it went on."""
 _PREPOSITION = re.compile(
     r"\b(?P<word>in|on|at|during|throughout|within|around|about|by|before|prior to|ahead of|until|till|through|up to|since|after|from|starting|as of|of|for|over|between|and|to|late|early|mid|following"
@@ -83,7 +91,9 @@ _PREPOSITION = re.compile(
     re.IGNORECASE,
 )
 _TRAILING = re.compile(rf"\s+(?:{_OCCURRED}|was|were|is|has|had|in|on|at|of|from)\s*$", re.IGNORECASE)
-_NO_EVENT = re.compile(r"(?:it|they|he|she|we|you|I|how|what|which|who|that|there|one|\w+ing (?:the|a|an|it|them|any|anything|all|your|my))\b", re.IGNORECASE)
+_NO_EVENT = re.compile(
+    r"(?:it|they|he|she|we|you|I|how|what|which|who|that|there|one|\w+ing (?:the|a|an|it|them|any|anything|all|your|my))\b", re.IGNORECASE
+)
 _ARTICLES = re.compile(r"^(?:(?:the|a|an|our|their|its|this|that|last|latest|recent|most recent|first|big|same)\s+)+", re.IGNORECASE)
 
 
@@ -188,7 +198,11 @@ def _reference(
         previous, name = name, _ARTICLES.sub("", _TRAILING.sub("", name)).strip()
     if not _content(name) or _NO_EVENT.match(name):
         return None
-    within = _joined([TimeWindow(start=date.start, end=date.end, phrase=question[date.begin : date.stop]) for date in inside]) if inside else None
+    within = (
+        _joined([TimeWindow(start=date.start, end=date.end, phrase=question[date.begin : date.stop]) for date in inside])
+        if inside
+        else None
+    )
     return EventReference(phrase=name, relation=relation, within=within, words=question[at:end].strip())
 
 
@@ -213,7 +227,11 @@ def _windows(question: str, dates: Sequence[DateSpan]) -> Iterator[TimeWindow]:
             continue
         phrase = question[before.start() if before else date.begin : date.stop]
         following = dates[index + 1] if index + 1 < len(dates) else None
-        if following is not None and word in ("between", "from") and re.fullmatch(r"\s*(?:and|to|until|till|through|-|–)\s*(?:the\s+)?", question[date.stop : following.begin]):
+        if (
+            following is not None
+            and word in ("between", "from")
+            and re.fullmatch(r"\s*(?:and|to|until|till|through|-|–)\s*(?:the\s+)?", question[date.stop : following.begin])
+        ):
             yield _range(date, following, question[before.start() if before else date.begin : following.stop])
             skip = True
         elif word in ("since", "from", "starting"):

@@ -124,7 +124,8 @@ def resolve(
     pairs = [
         (pair, match)
         for pair in _candidates(profiles, fresh)
-        if frozenset(pair) not in rejected and (match := _judged(profiles[pair[0]], profiles[pair[1]], settings)).score >= settings.review_score
+        if frozenset(pair) not in rejected
+        and (match := _judged(profiles[pair[0]], profiles[pair[1]], settings)).score >= settings.review_score
     ]
     pairs.sort(key=lambda each: (-each[1].score, each[0]))
     return _decide(pairs, profiles, fresh, frozenset(rejected), settings)
@@ -146,7 +147,11 @@ def compare(one: Profile, other: Profile, config: ResolutionConfig | None = None
     if best.score == 0:
         return best
     if best.partial and not people and one.declared_type != other.declared_type:
-        best = replace(best, score=min(best.score, settings.merge_score - 0.01), reason=f"{best.reason}, but only one is known to be a {'/'.join(kinds)}")
+        best = replace(
+            best,
+            score=min(best.score, settings.merge_score - 0.01),
+            reason=f"{best.reason}, but only one is known to be a {'/'.join(kinds)}",
+        )
     overlap = _overlap(one.neighbours, other.neighbours)
     if overlap and best.score < 0.98:
         lifted = min(0.98, best.score + settings.neighbour_bonus * overlap)
@@ -154,7 +159,9 @@ def compare(one: Profile, other: Profile, config: ResolutionConfig | None = None
     if not people and best.score < 0.97 and one.vector is not None and other.vector is not None:
         cosine = float(one.vector @ other.vector)
         if cosine < settings.min_cosine:
-            best = replace(best, score=min(best.score, settings.merge_score - 0.01), reason=f"{best.reason}; their embeddings differ ({cosine:.2f})")
+            best = replace(
+                best, score=min(best.score, settings.merge_score - 0.01), reason=f"{best.reason}; their embeddings differ ({cosine:.2f})"
+            )
     return best
 
 
@@ -298,7 +305,11 @@ def _rivals(
 
 
 def _obstacle(
-    first: Sequence[str], second: Sequence[str], profiles: Mapping[str, Profile], rejected: frozenset[frozenset[str]], config: ResolutionConfig
+    first: Sequence[str],
+    second: Sequence[str],
+    profiles: Mapping[str, Profile],
+    rejected: frozenset[frozenset[str]],
+    config: ResolutionConfig,
 ) -> str:
     """Why two clusters may not become one: a refused pair, unlike types, or two names that exclude each other."""
     for one in first:

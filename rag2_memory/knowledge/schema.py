@@ -212,9 +212,7 @@ class GraphSchema:
         """
         types = {node.name: node for node in (*self.node_types, *node_types)}
         known = {predicate.name: predicate for predicate in (*self.predicates, *predicates)}
-        return replace(
-            self, node_types=tuple(types.values()), predicates=tuple(known.values()), open=self.open if open is None else open
-        )
+        return replace(self, node_types=tuple(types.values()), predicates=tuple(known.values()), open=self.open if open is None else open)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as plain values; `GraphSchema.from_dict` reads them back."""
@@ -284,6 +282,7 @@ def _index_types(node_types: Sequence[NodeType]) -> dict[str, NodeType]:
 
 
 def _index_predicates(predicates: Sequence[Predicate], types: Mapping[str, NodeType], is_open: bool) -> dict[str, Predicate]:
+    """Index predicates by name and alias. A name goes before another's alias, so that a schema can be extended by a finer predicate."""
     index: dict[str, Predicate] = {}
     for predicate in predicates:
         if not _NAME.fullmatch(predicate.name):
@@ -295,9 +294,15 @@ def _index_predicates(predicates: Sequence[Predicate], types: Mapping[str, NodeT
             if unknown and not is_open:
                 declared = ", ".join(node.name for node in types.values()) or "none"
                 raise InvalidRequestError(f"{predicate.name} names the type {unknown[0]!r} in its {side}; declared node types: {declared}.")
-        for phrase in (predicate.name, *predicate.aliases):
-            other = index.setdefault(_phrase_key(phrase), predicate)
-            if other is not predicate:
+        other = index.setdefault(_phrase_key(predicate.name), predicate)
+        if other is not predicate:
+            raise InvalidRequestError(f"the predicates {other.name} and {predicate.name} have one name; case and underscores do not count.")
+    names = set(index)
+    for predicate in predicates:
+        for phrase in predicate.aliases:
+            key = _phrase_key(phrase)
+            other = index.setdefault(key, predicate)
+            if other is not predicate and key not in names:
                 raise InvalidRequestError(f"{phrase!r} stands for both {other.name} and {predicate.name}; give it to one of them.")
     return index
 

@@ -27,8 +27,12 @@ _QUALIFIED = re.compile(rf"\b(?:new|old|former|current|internal|main|whole)\s+(?
 _TYPED_BEFORE = re.compile(rf"\b(?P<word>{TYPE_WORD})s? (?P<name>{N})", re.IGNORECASE)
 _TYPED_AFTER = re.compile(rf"(?P<name>{N}) (?P<word>{TYPE_WORD})\b", re.IGNORECASE)
 _ASIDE = re.compile(r" ?\((?P<inside>[^()]*)\)")
-_HERE = re.compile(r"\b(?:[Tt]his|[Tt]he|[Oo]ur) (?P<word>project|component|service|library|module|package|repository|database|app|product|platform|page|document|runbook|team)\b(?!s| [\ue000-\uefff])")
-_PRONOUN = re.compile(rf"(?P<n>{N})|\b(?P<person>[Hh]e|[Ss]he|him|her(?! [a-z]))\b|\b(?P<thing>[Ii]t)\b(?!['’]s (?:not|clear|true|fine))|\b(?P<me>I)\b")
+_HERE = re.compile(
+    r"\b(?:[Tt]his|[Tt]he|[Oo]ur) (?P<word>project|component|service|library|module|package|repository|database|app|product|platform|page|document|runbook|team)\b(?!s| [\ue000-\uefff])"
+)
+_PRONOUN = re.compile(
+    rf"(?P<n>{N})|\b(?P<person>[Hh]e|[Ss]he|him|her(?! [a-z]))\b|\b(?P<thing>[Ii]t)\b(?!['’]s (?:not|clear|true|fine))|\b(?P<me>I)\b"
+)
 _TELLING = re.compile(rf"{D}|^ ?(?:acting |interim )?(?:lead|leader|owner|maintainer|architect)\b")
 """Asides that are kept: dates and roles."""
 _ELLIPSIS = re.compile(
@@ -149,7 +153,9 @@ def _typed(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
 def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     """Replace `this project`, `it`, `she` and `I`, reading from left to right."""
     spoken_of = context.section or context.thing
-    shape.text = _ELLIPSIS.sub(lambda match: _completed(match, shape, spoken_of or (context.document if match["record"] else None)), shape.text)
+    shape.text = _ELLIPSIS.sub(
+        lambda match: _completed(match, shape, spoken_of or (context.document if match["record"] else None)), shape.text
+    )
     if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
     here, before = _Nearby(), context.thing

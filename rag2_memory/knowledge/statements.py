@@ -12,9 +12,10 @@ from rag2_memory.knowledge.dates import DateSpan
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
 from rag2_memory.knowledge.nicknames import is_given_name
-from rag2_memory.knowledge.patterns import Kind, N, Rule, Slot, rules_for, words_of
+from rag2_memory.knowledge.patterns import Kind, N, Rule, Slot, rules_for
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
+from rag2_memory.knowledge.triggers import words_of
 from rag2_memory.knowledge.windows import ENDED_BY, FROM_PRECISION, OBSERVED_AT, TO_PRECISION
 from rag2_memory.records import Relation
 
@@ -32,14 +33,18 @@ _VERBISH = frozenset(
 )
 _BE = re.compile(r"\b(?:is|are|was|were|been|being|be|got|gets|get)\b|['’](?:s|re) ")
 _PARTICIPLES = ("ed", "led", "built", "run", "written", "wrote", "rewritten", "rebuilt", "taken", "left")
-_FORWARD = frozenset("appointed named elected confirmed announced promoted assigned migrated moved switched ported converted transferred".split())
+_FORWARD = frozenset(
+    "appointed named elected confirmed announced promoted assigned migrated moved switched ported converted transferred".split()
+)
 """Participles after which what stood before the verb is still the subject: "was appointed lead of", "was moved from … to"."""
 _EVERYDAY = re.compile(
     r"(?:moves?|moved|goes|went|transfer\w*|assigned|join\w*|left|leaves?|leaving|quits?|member|engineer|developer|manage\w*|operate\w*|looks?|looked|took care|takes care"
     r"|runs?|ran|run|supported|kept|responsible|step\w*|resign\w*|stop\w*|gives?|gave|works? in|worked in)\b"
 )
 """Verbs of everyday life: people join clubs, leave towns and manage companies that are no projects."""
-_LOOSE = re.compile(r"(?:uses?|used|using|needs?|needed|runs?|ran|is based|sits?|builds?|calls?|reads?|keeps?|writes|wrote|talks|publishes|published|provide\w*|offer\w*|serve[sd]?|emits?|based|hosted)\b")
+_LOOSE = re.compile(
+    r"(?:uses?|used|using|needs?|needed|runs?|ran|is based|sits?|builds?|calls?|reads?|keeps?|writes|wrote|talks|publishes|published|provide\w*|offer\w*|serve[sd]?|emits?|based|hosted)\b"
+)
 _ORGANISATION = re.compile(
     r"\b(?:university|department|party|army|navy|corps|regiment|company|club|band|church|school|government|council|committee|association|league|union"
     r"|force|fleet|house|court|kingdom|empire|institute|ministry|board|commission|county|city|states?|republic|united|football|series|championships?|cup|award|senate)\b",
@@ -47,7 +52,10 @@ _ORGANISATION = re.compile(
 )
 _THEN = re.compile(r", (?:when|at which point|after which|whereupon) $")
 """Joins a clause to the date before it."""
-_UNSURE = re.compile(r"\b(?:if|whether|unless|would|could|should|might|suppose|imagine|propos(?:al|e)d? to|plan(?:s|ned)? to|wants? to|wanted to)\b", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:if|whether|unless|would|could|should|might|suppose|imagine|propos(?:al|e)d? to|plan(?:s|ned)? to|wants? to|wanted to)\b",
+    re.IGNORECASE,
+)
 
 FULL_NAME_CONFIDENCE = 0.9
 SHORT_NAME_CONFIDENCE = 0.7
@@ -146,7 +154,11 @@ def _relations(
     extra = _properties(rule, groups, verb)
     for subject in subjects:
         for target in objects:
-            if fits(subject, rule.subject, lexicon) and fits(target, rule.object, lexicon) and _plausible(rule, verb, subject, target, lexicon):
+            if (
+                fits(subject, rule.subject, lexicon)
+                and fits(target, rule.object, lexicon)
+                and _plausible(rule, verb, subject, target, lexicon)
+            ):
                 predicate, flip = rule.predicate, rule.flip
                 if rule.owner_if_component and lexicon.type_of(target.name) == "Component":
                     predicate, flip, extra = "DEVELOPED_BY", True, {"role": "owner"}

@@ -34,7 +34,10 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?")
 _QUOTE = re.compile(r"(?:[ \t]*>[ \t]?)+")
 _RULE_ROW = re.compile(r"[ \t]*\|?[ \t:|-]*-{2,}[ \t:|-]*$")
-_PAIR = re.compile(r"(?:\*\*|__)?(?P<key>[^\W\d_`][^:\n*_|`.]{0,40}?|`[^`\s]+`|[\w-]+)(?:(?:\*\*|__):?|:(?:\*\*|__)?|\*\*:)[ \t]+(?P<value>\S.*)$", re.DOTALL)
+_PAIR = re.compile(
+    r"(?:\*\*|__)?(?P<key>[^\W\d_`][^:\n*_|`.]{0,40}?|`[^`\s]+`|[\w-]+)(?:(?:\*\*|__):?|:(?:\*\*|__)?|\*\*:)[ \t]+(?P<value>\S.*)$",
+    re.DOTALL,
+)
 _DEFINED = re.compile(r"(?:\*\*)?`?(?P<key>[a-z][\w.-]*[-_.A-Z]\w+)`?(?:\*\*)?(?:,| [–—-]| \()\s*\S", re.DOTALL)
 """A list item that begins with the thing it explains."""
 _LEAD = re.compile(r"(?:\*\*[^*\n]{3,80}\*\*[:.]?|[^.!?\n]{3,80}:|[^.!?:\n]{0,60}\b(?:on|of|by|are|is|uses|needs|requires|for))[ \t]*$")

@@ -239,11 +239,7 @@ def _stretch_before(tenures: Sequence[_Tenure], piece: _Tenure) -> _Tenure | Non
 
 def _stretch_around(tenures: Sequence[_Tenure], observed: datetime | None) -> _Tenure | None:
     """The latest stretch during which an undated statement was made."""
-    fitting = [
-        t
-        for t in tenures
-        if observed is None or ((t.start is None or t.start <= observed) and (t.end is None or observed < t.end))
-    ]
+    fitting = [t for t in tenures if observed is None or ((t.start is None or t.start <= observed) and (t.end is None or observed < t.end))]
     return max(fitting, key=lambda t: t.start or EARLIEST, default=None)
 
 
