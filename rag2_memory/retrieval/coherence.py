@@ -215,19 +215,19 @@ def affected(
     n = len(watchlist.namespace_codes)
     if namespace not in watchlist.namespaces or not n:
         return set()
-    hit = _watching(watchlist, watch_codes(chunks=removed, entities=entities))
+    # The graph arm may count a passage before its permissions are known, so entities ignore who sees it.
+    touched = {*entities, *(entity for addition in added for entity in addition.entities)}
+    hit = _watching(watchlist, watch_codes(chunks=removed, entities=touched))
     by_acl: dict[frozenset[str], list[Addition]] = {}
     for addition in added:
         by_acl.setdefault(addition.acl, []).append(addition)
     for acl, group in by_acl.items():
         sees = np.array([not acl or not acl.isdisjoint(principals) for principals in watchlist.principals], dtype=bool)
-        # The graph arm may count a passage before its permissions are known, so entities ignore who sees it.
-        hit |= _watching(watchlist, watch_codes(entities={entity for addition in group for entity in addition.entities}))
         reached = _watching(watchlist, watch_codes(terms={term for addition in group for term in addition.terms}))
         for space, floors in watchlist.floors.items():
             vectors = [np.atleast_2d(addition.vectors[space]) for addition in group if space in addition.vectors]
             if vectors:
-                reached |= _closer(watchlist.vectors, floors, np.concatenate(vectors), skip=hit | reached)
+                reached |= _closer(watchlist.vectors, floors, np.concatenate(vectors))
         hit |= reached & sees[watchlist.principal_codes]
     hit &= watchlist.namespace_codes == watchlist.namespaces.index(namespace)
     return {watchlist.keys[row] for row in np.flatnonzero(hit).tolist() if watchlist.keys[row]}
@@ -262,31 +262,30 @@ def freshness(entry: CacheEntry, *, generation: int, now: datetime, staleness_se
 
 
 def _watching(watchlist: Watchlist, codes: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which entries watch any of the sorted codes."""
     hit = np.zeros(len(watchlist.namespace_codes), dtype=bool)
     if codes:
         wanted = np.asarray(codes, dtype=np.uint32)
-        if len(wanted) <= 8:
-            found = (watchlist.codes[:, None] == wanted).any(axis=1) if len(wanted) > 1 else watchlist.codes == wanted[0]
-        else:
-            at = np.searchsorted(wanted, watchlist.codes)
-            found = wanted[np.minimum(at, len(wanted) - 1)] == watchlist.codes
+        low_bits = np.zeros(1 << 16, dtype=bool)  # rules out nearly every code at the price of one look-up
+        low_bits[wanted & 0xFFFF] = True
+        likely = np.flatnonzero(low_bits[watchlist.codes & np.uint32(0xFFFF)])
+        at = np.searchsorted(wanted, watchlist.codes[likely])
+        found = likely[wanted[np.minimum(at, len(wanted) - 1)] == watchlist.codes[likely]]
         rows = watchlist.rows[found]
         hit[rows[rows >= 0]] = True
     return hit
 
 
-def _closer(
-    queries: NDArray[np.float32], floors: NDArray[np.float32], vectors: NDArray[np.float32], *, skip: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Return which queries have a cosine above their floor with any of the vectors; those to skip count as not."""
-    closer = np.zeros(len(queries), dtype=bool)
+def _closer(queries: NDArray[np.float32], floors: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which queries have a cosine of at least their floor with any of the vectors."""
+    searched = floors <= 1.0
     if vectors.shape[1] != queries.shape[1]:
-        return ~skip & (floors <= 1.0)  # another embedder's vectors cannot be compared: assume the worst
-    rows = np.flatnonzero(~skip & (floors <= 1.0))
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = rows[start : start + ROWS_AT_ONCE]
+        return searched  # another embedder's vectors cannot be compared: assume the worst
+    closer = np.zeros(len(queries), dtype=bool)
+    for start in range(0, len(queries), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
         closer[block] = (queries[block] @ vectors.T).max(axis=1) >= floors[block] - FLOOR_TOLERANCE
-    return closer
+    return closer & searched
 
 
 def _normalised(scores: Sequence[float]) -> NDArray[np.float64]:

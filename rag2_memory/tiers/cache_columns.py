@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from rag2_memory.records import Watchlist
 
-COARSE_DIMENSIONS = 64
-"""Principal directions that screen a large cache: half the energy of MiniLM's vectors at a sixth of the memory traffic."""
+COARSE_DIMENSIONS = 32
+"""Principal directions that screen a large cache: a third of the energy of MiniLM's vectors at a twelfth of the memory traffic."""
 
 COARSE_FROM_ROWS = 8_192
 """Below this the exact matrix-vector product takes about a millisecond and nothing needs screening."""
 
-SCREENED_ROWS = 2_048
-"""Rows that screening leaves at most; their cosine is then computed exactly."""
+SCREENED_ROWS = 1_024
+"""Rows that screening leaves, about; their cosine is then computed exactly. Among 100,000 rows of which half are real questions and passages, the five nearest
+above a cosine of 0.6 were among them for every one of 500 questions."""
+
+SAMPLED_BOUNDS = 4_096
+"""Bounds that the cut is taken from: partitioning all of them would take as long as computing them."""
 
 SAMPLED_ROWS = 8_192
 """Rows that the principal directions are taken from."""
@@ -150,10 +154,13 @@ class CacheColumns:
         if code is None or vector.shape != (self.dimensions,) or k < 1:
             return []
         n = len(self._keys)
-        rows = np.flatnonzero((self._partition_codes[:n] == code) & (self._expires[:n] > now))
-        if len(rows) > COARSE_FROM_ROWS:
-            rows = self._screened(vector, rows, minimum)
-        scores = self._vectors[:n] @ vector if len(rows) == n else self._vectors[rows] @ vector
+        mine = self._partition_codes[:n] == code
+        if np.count_nonzero(mine) > COARSE_FROM_ROWS:
+            rows = self._screened(vector, mine, minimum)
+        else:
+            rows = np.flatnonzero(mine)
+        rows = rows[self._expires[rows] > now]
+        scores = self._vectors[rows] @ vector
         close = np.flatnonzero(scores >= minimum)
         if len(close) > 4 * k:
             close = close[np.argpartition(-scores[close], 4 * k)[: 4 * k]]
@@ -197,11 +204,11 @@ class CacheColumns:
         for space, floors in self._floors.items():
             self._floors[space] = np.concatenate([floors, np.full(larger - capacity, UNREACHABLE, dtype=np.float32)])
 
-    def _screened(self, vector: Floats, rows: NDArray[np.intp], minimum: float) -> NDArray[np.intp]:
+    def _screened(self, vector: Floats, mine: NDArray[np.bool_], minimum: float) -> NDArray[np.intp]:
         n = len(self._keys)
         if self._screen is None or self._screen.fitted_rows * 2 <= n:
             self._screen = _Screen(self._vectors, n)
-        return self._screen.survivors(vector, rows, n, minimum)
+        return self._screen.survivors(vector, mine, minimum)
 
 
 class _Screen:
@@ -227,17 +234,17 @@ class _Screen:
         self._inside[row] = inside
         self._outside[row] = np.sqrt(max(0.0, 1.0 - float(inside @ inside)))
 
-    def survivors(self, vector: Floats, rows: NDArray[np.intp], n: int, minimum: float) -> NDArray[np.intp]:
+    def survivors(self, vector: Floats, mine: NDArray[np.bool_], minimum: float) -> NDArray[np.intp]:
+        """Return the rows whose bound reaches the minimum, or about the best `SCREENED_ROWS` of them."""
+        n = len(mine)
         inside = vector @ self._basis
-        outside = float(np.sqrt(max(0.0, 1.0 - float(inside @ inside))))
-        if 3 * len(rows) > n:
-            bounds = (self._inside[:n] @ inside + outside * self._outside[:n])[rows]
-        else:
-            bounds = self._inside[rows] @ inside + outside * self._outside[rows]
-        close = np.flatnonzero(bounds >= minimum - 1e-5)
-        if len(close) > SCREENED_ROWS:
-            close = close[np.argpartition(-bounds[close], SCREENED_ROWS)[:SCREENED_ROWS]]
-        return rows[close]
+        outside = np.float32(np.sqrt(max(0.0, 1.0 - float(inside @ inside))))
+        bounds = self._inside[:n] @ inside
+        bounds += outside * self._outside[:n]
+        bounds[~mine] = -UNREACHABLE
+        sample = bounds[:: max(1, n // SAMPLED_BOUNDS)]
+        share = len(sample) - max(1, round(SCREENED_ROWS * len(sample) / n))
+        return np.flatnonzero(bounds >= max(np.float32(minimum - 1e-5), np.partition(sample, share)[share]))
 
 
 class _Watches:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,16 +30,20 @@ PENDING_USES = 1_024
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
-    key TEXT PRIMARY KEY, namespace TEXT NOT NULL, partition TEXT NOT NULL, used INTEGER NOT NULL, expires REAL NOT NULL, size INTEGER NOT NULL,
-    created REAL NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, query TEXT NOT NULL, vector BLOB NOT NULL, watches BLOB NOT NULL,
-    dependencies TEXT NOT NULL, evidence TEXT NOT NULL, payload TEXT NOT NULL
-) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, partition TEXT NOT NULL, used INTEGER NOT NULL,
+    expires REAL NOT NULL, size INTEGER NOT NULL, created REAL NOT NULL, vector BLOB NOT NULL, watches BLOB NOT NULL, reach TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS contents (
+    id INTEGER PRIMARY KEY, query TEXT NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, evidence TEXT NOT NULL,
+    dependencies TEXT NOT NULL, payload TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS outcomes (name TEXT PRIMARY KEY, count INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);
 """
-_COLUMNS = (
-    "key, namespace, partition, used, expires, size, created, tokens, seconds, query, vector, watches, dependencies, evidence, payload"
+_INDEXED = "key, namespace, partition, used, expires, size, vector, watches, reach"
+_WHOLE = (
+    "key, namespace, partition, expires, size, created, vector, watches, reach, query, tokens, seconds, evidence, dependencies, payload"
 )
-_INDEXED = "key, namespace, partition, used, expires, size, vector, watches, dependencies"
+_ONE = f"SELECT {_WHOLE} FROM entries JOIN contents USING (id) WHERE key = ?"
 
 
 class SemanticCache(CacheTier):
@@ -87,8 +91,8 @@ class SemanticCache(CacheTier):
 
     def get(self, key: str) -> CacheEntry | None:
         with self._engine() as db:
-            row = db.execute(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (key,)).fetchone()
-            if row is None or row[4] <= self._clock():
+            row = db.execute(_ONE, (key,)).fetchone()
+            if row is None or row[3] <= self._clock():
                 return None
             self._use(key, db)
             return _entry(row)
@@ -97,7 +101,7 @@ class SemanticCache(CacheTier):
         with self._engine() as db:
             columns = self._loaded(db)
             found = columns.nearest(np.asarray(vector, dtype=np.float32), partition=partition, k=k, minimum=minimum, now=self._clock())
-            rows = {key: db.execute(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (key,)).fetchone() for key, _ in found}
+            rows = {key: db.execute(_ONE, (key,)).fetchone() for key, _ in found}
             return [(_entry(rows[key]), score) for key, score in found if rows[key] is not None]
 
     def put(self, entry: CacheEntry) -> None:
@@ -105,9 +109,13 @@ class SemanticCache(CacheTier):
         created = entry.created_at.timestamp() if entry.created_at else now
         vector = np.asarray(entry.vector, dtype=np.float32)
         watches = np.asarray(entry.dependencies.watches, dtype=np.uint32)
-        dependencies, evidence = _dependencies_json(entry.dependencies), json.dumps(entry.evidence)
-        texts = (entry.key, entry.namespace, entry.partition, entry.query, dependencies, evidence, entry.payload)
-        size = sum(len(text.encode()) for text in texts) + vector.nbytes + watches.nbytes
+        reach = json.dumps([dict(entry.dependencies.floors), sorted(entry.dependencies.principals)])
+        texts = (entry.query, json.dumps(entry.evidence), _dependencies_json(entry.dependencies), entry.payload)
+        size = (
+            sum(len(text.encode()) for text in (entry.key, entry.namespace, entry.partition, reach, *texts))
+            + vector.nbytes
+            + watches.nbytes
+        )
         expires = created + self._ttl
         if entry.dependencies.valid_until is not None:
             expires = min(expires, entry.dependencies.valid_until.timestamp())
@@ -116,29 +124,29 @@ class SemanticCache(CacheTier):
             if vector.size and columns.dimensions not in (0, vector.size):
                 self._empty(db)
                 columns = self._loaded(db)
-            gone = columns.expired(now)
-            self._counts["expired"] += len(gone)
-            self._remove([*gone, entry.key], db)
-            if size > self._max_bytes or expires <= now:
-                db.commit()
-                return
-            evicted = columns.least_recently_used(max_entries=self._max_entries - 1, max_bytes=self._max_bytes - size)
-            self._counts["evicted"] += len(evicted)
-            self._remove(evicted, db)
-            row = (entry.key, entry.namespace, entry.partition, self._next_tick(), expires, size)
-            rest = (
-                entry.tokens,
-                entry.seconds,
-                entry.query,
-                vector.tobytes(),
-                watches.tobytes(),
-                dependencies,
-                evidence,
-                entry.payload,
-            )
-            db.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES ({', '.join('?' * 15)})", (*row, created, *rest))
-            columns.add(_column(row, vector, watches, entry.dependencies.floors, entry.dependencies.principals))
-            self._counts["stored"] += 1
+            self._make_room(entry.key, size, now, db)
+            if size <= self._max_bytes and expires > now:
+                row = (entry.key, entry.namespace, entry.partition, self._next_tick(), expires, size)
+                held = (*row, created, vector.tobytes(), watches.tobytes(), reach)
+                added = db.execute(f"INSERT INTO entries VALUES (NULL, {', '.join('?' * len(held))})", held).lastrowid
+                query, evidence, dependencies, payload = texts
+                contents = (added, query, entry.tokens, entry.seconds, evidence, dependencies, payload)
+                db.execute(f"INSERT INTO contents VALUES ({', '.join('?' * len(contents))})", contents)
+                columns.add(
+                    ColumnEntry(
+                        key=entry.key,
+                        namespace=entry.namespace,
+                        partition=entry.partition,
+                        used=row[3],
+                        expires=expires,
+                        size=size,
+                        vector=vector,
+                        watches=watches,
+                        floors=entry.dependencies.floors,
+                        principals=entry.dependencies.principals,
+                    )
+                )
+                self._counts["stored"] += 1
             self._flush(db)
 
     def invalidate(self, keys: Collection[str]) -> int:
@@ -151,6 +159,7 @@ class SemanticCache(CacheTier):
                 self._counts["invalidated"] += len(present)
                 self._flush(db)
                 db.execute("PRAGMA synchronous = NORMAL")
+                self._wipe(db)
             return len(present)
 
     def entries(self, *, namespace: str | None = None) -> Iterator[CacheEntry]:
@@ -160,7 +169,7 @@ class SemanticCache(CacheTier):
             keys = [key for (key,) in db.execute(f"SELECT key FROM entries WHERE {where} ORDER BY key", bound)]
         for key in keys:
             with self._engine() as db:
-                row = db.execute(f"SELECT {_COLUMNS} FROM entries WHERE key = ?", (key,)).fetchone()
+                row = db.execute(_ONE, (key,)).fetchone()
             if row is not None:
                 yield _entry(row)
 
@@ -198,6 +207,7 @@ class SemanticCache(CacheTier):
                     db.execute("DELETE FROM outcomes")
                     db.commit()
                     db.execute("VACUUM")
+                    self._wipe(db)
             except BackendUnavailableError:
                 self._disconnect()
                 if self._path is None:
@@ -241,6 +251,7 @@ class SemanticCache(CacheTier):
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
                 for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -272,16 +283,20 @@ class SemanticCache(CacheTier):
     def _loaded(self, db: sqlite3.Connection) -> CacheColumns:
         if self._columns is None:
             columns = CacheColumns()
-            for *row, vector, watches, dependencies in db.execute(f"SELECT {_INDEXED} FROM entries"):
-                fields = json.loads(dependencies)
-                row[3] = self._uses.get(row[0], row[3])
+            for key, namespace, partition, used, expires, size, vector, watches, reach in db.execute(f"SELECT {_INDEXED} FROM entries"):
+                floors, principals = json.loads(reach)
                 columns.add(
-                    _column(
-                        row,
-                        np.frombuffer(vector, dtype=np.float32),
-                        np.frombuffer(watches, dtype=np.uint32),
-                        fields["floors"],
-                        frozenset(fields["principals"]),
+                    ColumnEntry(
+                        key=key,
+                        namespace=namespace,
+                        partition=partition,
+                        used=self._uses.get(key, used),
+                        expires=expires,
+                        size=size,
+                        vector=np.frombuffer(vector, dtype=np.float32),
+                        watches=np.frombuffer(watches, dtype=np.uint32),
+                        floors=floors,
+                        principals=frozenset(principals),
                     )
                 )
             self._columns = columns
@@ -289,16 +304,33 @@ class SemanticCache(CacheTier):
 
     def _empty(self, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM entries")
+        db.execute("DELETE FROM contents")
         db.commit()
         self._uses.clear()
         self._columns = CacheColumns()
 
+    def _make_room(self, key: str, size: int, now: float, db: sqlite3.Connection) -> None:
+        """Remove what an entry of this key and size replaces, what is past its time, and what goes beyond the bounds."""
+        columns = self._loaded(db)
+        gone = columns.expired(now)
+        self._remove([*gone, key], db)
+        evicted = []
+        if size <= self._max_bytes:
+            evicted = columns.least_recently_used(max_entries=self._max_entries - 1, max_bytes=self._max_bytes - size)
+            self._remove(evicted, db)
+        self._counts.update({"expired": len(gone), "evicted": len(evicted)})
+
     def _remove(self, keys: Sequence[str], db: sqlite3.Connection) -> None:
         columns = self._loaded(db)
-        for key in keys:
-            if columns.discard(key):
-                self._uses.pop(key, None)
-                db.execute("DELETE FROM entries WHERE key = ?", (key,))
+        held = [(key,) for key in keys if columns.discard(key)]
+        db.executemany("DELETE FROM contents WHERE id = (SELECT id FROM entries WHERE key = ?)", held)
+        db.executemany("DELETE FROM entries WHERE key = ?", held)
+        for (key,) in held:
+            self._uses.pop(key, None)
+
+    def _wipe(self, db: sqlite3.Connection) -> None:
+        """Leave nothing of what was deleted in the write-ahead log."""
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _next_tick(self) -> int:
         self._tick = max(self._tick + 1, time.time_ns())
@@ -325,38 +357,11 @@ class SemanticCache(CacheTier):
         self._saved.clear()
 
 
-def _column(
-    row: Sequence[Any],
-    vector: NDArray[np.float32],
-    watches: NDArray[np.uint32],
-    floors: Mapping[str, float],
-    principals: frozenset[str],
-) -> ColumnEntry:
-    key, namespace, partition, used, expires, size = row
-    return ColumnEntry(
-        key=key, namespace=namespace, partition=partition, used=used, expires=expires, size=size,
-        vector=vector, watches=watches, floors=floors, principals=principals,
-    )  # fmt: skip
-
-
 def _entry(row: Sequence[Any]) -> CacheEntry:
-    (
-        key,
-        namespace,
-        partition,
-        _,
-        _,
-        size,
-        created,
-        tokens,
-        seconds,
-        query,
-        vector,
-        watches,
-        dependencies,
-        evidence,
-        payload,
-    ) = row
+    key, namespace, partition, _, size, created, vector, watches, reach, query, tokens, seconds, evidence, dependencies, payload = row
+    floors, principals = json.loads(reach)
+    fields = json.loads(dependencies)
+    until = fields["valid_until"]
     return CacheEntry(
         key=key,
         namespace=namespace,
@@ -365,7 +370,17 @@ def _entry(row: Sequence[Any]) -> CacheEntry:
         vector=tuple(np.frombuffer(vector, dtype=np.float32).tolist()),
         payload=payload,
         evidence=tuple(json.loads(evidence)),
-        dependencies=_dependencies(json.loads(dependencies), watches),
+        dependencies=Dependencies(
+            generation=fields["generation"],
+            floors=floors,
+            watches=tuple(np.frombuffer(watches, dtype=np.uint32).tolist()),
+            principals=frozenset(principals),
+            rankings={
+                arm: ArmRanking(digest=digest, scores=tuple(scores), slack=slack) for arm, (digest, scores, slack) in fields["rankings"]
+            },
+            nearest=tuple(Hit(*hit) for hit in fields["nearest"]),
+            valid_until=None if until is None else datetime.fromisoformat(until),
+        ),
         created_at=datetime.fromtimestamp(created, timezone.utc),
         tokens=tokens,
         seconds=seconds,
@@ -373,28 +388,12 @@ def _entry(row: Sequence[Any]) -> CacheEntry:
     )
 
 
-def _dependencies(fields: dict[str, Any], watches: bytes) -> Dependencies:
-    until = fields["valid_until"]
-    return Dependencies(
-        generation=fields["generation"],
-        floors=fields["floors"],
-        watches=tuple(np.frombuffer(watches, dtype=np.uint32).tolist()),
-        principals=frozenset(fields["principals"]),
-        rankings={
-            arm: ArmRanking(digest=digest, scores=tuple(scores), slack=slack) for arm, (digest, scores, slack) in fields["rankings"].items()
-        },
-        nearest=tuple(Hit(*hit) for hit in fields["nearest"]),
-        valid_until=None if until is None else datetime.fromisoformat(until),
-    )
-
-
 def _dependencies_json(dependencies: Dependencies) -> str:
+    """Write what stands in no column of its own."""
     return json.dumps(
         {
             "generation": dependencies.generation,
-            "floors": dict(dependencies.floors),
-            "principals": sorted(dependencies.principals),
-            "rankings": {arm: (ranking.digest, ranking.scores, ranking.slack) for arm, ranking in dependencies.rankings.items()},
+            "rankings": [(arm, (ranking.digest, ranking.scores, ranking.slack)) for arm, ranking in dependencies.rankings.items()],
             "nearest": [(hit.id, hit.score) for hit in dependencies.nearest],
             "valid_until": None if dependencies.valid_until is None else dependencies.valid_until.isoformat(),
         }

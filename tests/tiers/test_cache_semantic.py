@@ -113,6 +113,23 @@ def test_a_killed_process_loses_no_invalidation(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_what_was_invalidated_or_cleared_is_in_no_file(tmp_path: Path) -> None:
+    def on_disk() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+    cache = SemanticCache(tmp_path / "cache.sqlite")
+    for key in "abc":
+        cache.put(entry(key, query=f"question {key}?", payload=f"secret {key} " * 1_000))
+    assert b"secret a" in on_disk()
+    cache.invalidate(["a"])
+    assert b"secret a" not in on_disk()
+    assert b"question a" not in on_disk()
+    assert b"secret b" in on_disk()
+    cache.clear()
+    assert b"secret" not in on_disk()
+    cache.close()
+
+
 def test_many_threads_may_use_one_cache() -> None:
     cache = SemanticCache(None, max_entries=50)
     failures: list[BaseException] = []
