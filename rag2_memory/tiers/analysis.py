@@ -201,10 +201,10 @@ class Analyzer:
             return _weighted((self._word(token),))
         if _UNSPACED_RUN.search(token):
             return self._analyse_unspaced(token)
-        token = token.strip("_")
+        token = token.strip("_'")
         if token[-2:].lower() == "'s":
             token = token[:-2]
-        if not token:
+        if not any(char.isalnum() for char in token):
             return _weighted(())
         if _ACRONYM.fullmatch(token):  # U.S. is US, whose capitals keep it from being a stop word
             return _weighted((self._word(token.replace(".", "")),))

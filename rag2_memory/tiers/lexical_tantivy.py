@@ -59,6 +59,7 @@ class TantivyLexicalTier(LexicalTier):
 
     def __init__(self, path: Path | str | None, *, language: str = "english", analyzer: Analyzer | None = None) -> None:
         self.analyzer = analyzer or Analyzer(language)
+        self._mark = hashlib.blake2b(self.analyzer.name.encode(), digest_size=4).digest()
         self._path = None if path is None else Path(path)
         self._schema = _schema()
         self._open: OrderedDict[str, tantivy.Index] = OrderedDict()
@@ -100,7 +101,7 @@ class TantivyLexicalTier(LexicalTier):
             if not terms:
                 return []
             hits = _first(searcher, tantivy.Query.boolean_query(self._clauses(terms, field)), k)
-            scored = [Hit(_stored(searcher, address, "id"), score) for score, address in hits]
+            scored = [Hit(_id(searcher, address), score) for score, address in hits]
         return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:k]
 
     def ids(self) -> Iterator[str]:
@@ -110,7 +111,7 @@ class TantivyLexicalTier(LexicalTier):
             for offset in range(0, searcher.num_docs, PAGE):
                 with _translated():
                     hits = searcher.search(tantivy.Query.all_query(), limit=PAGE, offset=offset, count=False).hits
-                    page = [_stored(searcher, address, "id") for _, address in hits]
+                    page = [_id(searcher, address) for _, address in hits]
                 yield from page
 
     def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
@@ -145,8 +146,7 @@ class TantivyLexicalTier(LexicalTier):
     def _indexed(self, document: LexicalDocument) -> tantivy.Document:
         fields = tantivy.Document()
         fields.add_text("id", document.id)
-        fields.add_bytes("digest", lexical_digest(document).encode())
-        fields.add_bytes("analyzer", self.analyzer.name.encode())
+        fields.add_bytes("digest", bytes.fromhex(lexical_digest(document)) + self._mark)  # stored small: hits are read by the block
         fields.add_text("text", " ".join(self.analyzer.terms(document.text)))
         if document.window:
             fields.add_text("window", " ".join(self.analyzer.terms(document.window)))
@@ -166,13 +166,14 @@ class TantivyLexicalTier(LexicalTier):
             with _translated():
                 searcher = index.searcher()
                 hits = searcher.search(query, limit=len(wanted), count=False).hits
-                found = {_stored(searcher, address, "id"): self._digest(searcher, address) for _, address in hits}
+                found = {_id(searcher, address): self._digest(searcher, address) for _, address in hits}
             if found:
                 yield folder, found
 
     def _digest(self, searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
-        analyzer, digest = _stored(searcher, address, "analyzer"), _stored(searcher, address, "digest")
-        return digest if analyzer == self.analyzer.name else f"{digest} by {analyzer}"
+        stored = bytes(searcher.doc(address).get_first("digest") or b"")
+        digest, mark = stored[: -len(self._mark)].hex(), stored[-len(self._mark) :]
+        return digest if mark == self._mark else f"{digest} by another analyser"
 
     def _indexes(self) -> Iterator[tuple[str, tantivy.Index]]:
         with self._lock:
@@ -217,8 +218,7 @@ class TantivyLexicalTier(LexicalTier):
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-    for name in ("digest", "analyzer"):
-        builder.add_bytes_field(name, stored=True)
+    builder.add_bytes_field("digest", stored=True)
     for name in ("text", "window"):
         builder.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
     return builder.build()
@@ -249,9 +249,8 @@ def _first(searcher: tantivy.Searcher, query: tantivy.Query, k: int) -> list[tup
         limit *= 4
 
 
-def _stored(searcher: tantivy.Searcher, address: tantivy.DocAddress, name: str) -> str:
-    value = searcher.doc(address).get_first(name)
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _id(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:
+    return str(searcher.doc(address).get_first("id"))
 
 
 @contextmanager

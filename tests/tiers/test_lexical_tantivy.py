@@ -117,9 +117,12 @@ def test_scores_are_bm25_up_to_the_rounding_of_lengths(query: str) -> None:
     expected = bm25(documents, query)
     everything = {hit.id: hit.score for hit in tier.search(query, k=len(documents), namespace="default")}
     assert everything.keys() == expected.keys()
-    # tantivy stores lengths above 40 terms in steps of up to an eighth; a length enters with weight k1 * b <= 0.9
-    assert all(everything[key] == pytest.approx(score, rel=0.1) for key, score in expected.items())
-    assert sum(everything[key] == pytest.approx(score, rel=1e-4) for key, score in expected.items()) > 0.8 * len(expected)
+    lengths = {item.id: len(Analyzer().terms(item.text)) for item in documents}
+    for (
+        key,
+        score,
+    ) in expected.items():  # lengths above 40 terms are stored in steps of up to an eighth, and enter with weight k1 * b <= 0.9
+        assert everything[key] == pytest.approx(score, rel=1e-4 if lengths[key] <= 40 else 0.1)
     by_reference = {hit.id: hit.score for hit in reference.search(query, k=len(documents), namespace="default")}
     assert by_reference == pytest.approx(expected, rel=1e-9)
     top = [hit.id for hit in reference.search(query, k=10, namespace="default")]
