@@ -180,13 +180,13 @@ def search(
 def print_passage(rank: int, passage: Passage, *, full: bool) -> None:
     """Print one search result: where it stands, why it was found, how it begins."""
     place = " › ".join(dict.fromkeys((passage.title or passage.document_id, *passage.heading_path)))
-    head = styled((f"{rank:>2}. ", "bold"), (place, "bold"), (f"  {passage.score:.4f}", "dim"), (f"  {'+'.join(passage.sources)}", "cyan"))
+    say_indented(
+        (f"{rank}. ", "bold"), (place, "bold"), (f"  {passage.score:.4f}", "dim"), (f"  {'+'.join(passage.sources)}", "cyan"), by=0
+    )
     where = passage.document_id + (f", {when(passage.modified_at)}" if passage.modified_at else "")
-    body = passage.text.strip() if full else snippet(passage.text)
-    console().print(head, soft_wrap=True)
-    say_indented(where, by=4, style="dim")
-    for line in body.splitlines():
-        say_indented(line, by=4)
+    say_indented((where, "dim"), by=3)
+    for line in (passage.text.strip() if full else snippet(passage.text)).splitlines():
+        say_indented(line, by=3)
     say("")
 
 
@@ -230,16 +230,17 @@ def facts(
 
 
 def facts_table(found: list[Fact]) -> Any:
-    """Return facts as a table, ended ones dimmed."""
-    listed = table("subject", "relation", "object", "held", "stated by", whole=["subject", "object", "stated by"])
+    """Return facts as a table, ended ones dimmed; below each fact stands who states it."""
+    listed = table("held", "fact and where it stands", fixed=["held"], whole=["fact and where it stands"])
     for fact in found:
-        extra = "; ".join(f"{key}: {value}" for key, value in fact.properties.items() if key != "observed_at")
-        listed.add_row(
+        properties = "; ".join(f"{key}: {value}" for key, value in fact.properties.items() if key != "observed_at")
+        held = span(fact.valid_from, fact.valid_to) + (f" retracted {when(fact.retracted_at)}" if fact.retracted_at else "")
+        statement = styled(
             fact.subject,
-            fact.predicate,
-            fact.object + (f" ({extra})" if extra else ""),
-            span(fact.valid_from, fact.valid_to) + (f" retracted {when(fact.retracted_at)}" if fact.retracted_at else ""),
-            ", ".join(fact.documents),
-            style="dim" if fact.status == "inactive" else "",
+            (f" –{fact.predicate}→ ", "cyan"),
+            fact.object,
+            f" ({properties})" if properties else "",
+            (f"\n{', '.join(fact.documents)}", "dim"),
         )
+        listed.add_row(held, statement, style="dim" if fact.status == "inactive" else "")
     return listed

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CUTOFFS = (2, 5, 10)
 """Recall is shown at these, and at the cut-off asked for."""
 
-STAGES = ("total", "embed", "plan", "search_dense", "search_lexical", "walk_graph", "fuse", "follow_links", "rerank")
+STAGES = ("embed", "plan", "search_dense", "search_lexical", "walk_graph", "fuse", "follow_links", "rerank")
 """In the order of a search; `plan` embeds the question as well. Stages that are not named here come last."""
 
 
@@ -72,13 +72,13 @@ def _classes(comparison: Comparison) -> Table:
 
 def _times(comparison: Comparison) -> Table:
     latencies = {system: comparison.latency(system) for system in comparison.systems}
-    met = dict.fromkeys(stage for times in latencies.values() for stage in times)
+    met = dict.fromkeys(stage for times in latencies.values() for stage in times if stage != "total")
     stages = sorted(met, key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
-    shown = table("system", *stages, title="Milliseconds per question: median (95th percentile of the total)", right=stages)
-    for system, times in latencies.items():
-        cells = [f"{1000 * times[stage][0]:.1f}" if stage in times else "·" for stage in stages]
-        cells[0] += f" ({1000 * times['total'][1]:.1f})"
-        shown.add_row(system, *cells)
+    shown = table("", *latencies, title="Milliseconds per question, medians", right=list(latencies))
+    rows = [("total", "total", 0), ("total, 95th percentile", "total", 1), *((f"  {stage}", stage, 0) for stage in stages)]
+    for label, stage, which in rows:
+        cells = [f"{1000 * times[stage][which]:.1f}" if stage in times else "·" for times in latencies.values()]
+        shown.add_row(label, *cells)
     return shown
 
 

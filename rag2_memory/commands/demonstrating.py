@@ -13,7 +13,7 @@ import typer
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.asking import facts_table, snippet
 from rag2_memory.commands.opening import opened, waiting
-from rag2_memory.commands.terminal import console, emit_json, note, say, say_indented, styled, to_json
+from rag2_memory.commands.terminal import console, emit_json, note, say, say_indented, to_json
 from rag2_memory.commands.writing import print_report
 from rag2_memory.errors import InvalidRequestError
 
@@ -164,22 +164,21 @@ def cache_outcome(context: Context) -> str:
 
 
 def _print_answer(shown: Shown, context: Context, ms: float) -> None:
-    screen = console()
     who = f"   (as {shown.user}, {', '.join(shown.groups)})" if shown.user else ""
-    screen.print()
-    screen.print(styled((f"? {shown.query}", "bold cyan"), (who, "cyan")), soft_wrap=True)
-    screen.print(styled((f"  {shown.why}", "italic dim")), soft_wrap=True)
+    say("")
+    say_indented((f"? {shown.query}", "bold cyan"), (who, "cyan"), by=0)
+    say_indented((shown.why, "italic dim"), by=2)
     for number, fact in enumerate(context.facts[:PASSAGES_SHOWN], start=1):
-        screen.print(styled((f"  [f{number}] ", "green"), str(fact), (f"  {', '.join(fact.documents)}", "dim")), soft_wrap=True)
+        say_indented((f"[f{number}] ", "green"), str(fact), (f"  {', '.join(fact.documents)}", "dim"), by=2)
     best = sorted(context.blocks, key=lambda block: -block.score)[:PASSAGES_SHOWN]
     for rank, block in enumerate(best, start=1):
         place = " › ".join(dict.fromkeys((block.title, *block.heading_path)))
-        screen.print(styled((f"  [{block.citation_id}] ", "green"), place, (f"  {block.document_id}", "dim")), soft_wrap=True)
+        say_indented((f"[{block.citation_id}] ", "green"), place, (f"  {block.document_id}", "dim"), by=2)
         if rank <= SNIPPETS_SHOWN:
             say_indented(snippet(block.text), by=7)
     outcome = cache_outcome(context)
-    told = f"  {len(context.blocks)} passages, {len(context.facts)} facts, {context.tokens:,} tokens of {WINDOW_TOKENS:,}; {ms:.0f} ms"
-    screen.print(styled((told + (f"; cache {outcome}" if outcome else ""), "dim")))
+    told = f"{len(context.blocks)} passages, {len(context.facts)} facts, {context.tokens:,} tokens of {WINDOW_TOKENS:,}; {ms:.0f} ms"
+    say_indented((told + (f"; cache {outcome}" if outcome else ""), "dim"), by=2)
 
 
 def _print_next(memory: Path) -> None:

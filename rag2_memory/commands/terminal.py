@@ -70,15 +70,15 @@ def say(text: str, *, style: str = "") -> None:
     console().print(harmless(text), style=style or None, soft_wrap=True)
 
 
-def say_indented(text: str, *, by: int, style: str = "") -> None:
-    """Print a paragraph set in by some columns: wrapped there on a terminal, on one line in a file or pipe."""
+def say_indented(*parts: str | tuple[str, str], by: int) -> None:
+    """Print a paragraph set in by some columns, its pieces as for `styled`: wrapped there on a terminal, on one line in a file or pipe."""
     from rich.padding import Padding
 
     screen = console()
     if screen.is_terminal:
-        screen.print(Padding(styled((text, style)), (0, 0, 0, by)))
+        screen.print(Padding(styled(*parts), (0, 0, 0, by)))
     else:
-        screen.print(styled((" " * by + text, style)), soft_wrap=True)
+        screen.print(styled(" " * by, *parts), soft_wrap=True)
 
 
 def note(text: str, *, style: str = "dim") -> None:
@@ -115,13 +115,14 @@ def to_json(value: Any) -> Any:
     return str(value)
 
 
-def table(*columns: str, title: str = "", right: Collection[str] = (), whole: Collection[str] = ()) -> Table:
+def table(*columns: str, title: str = "", right: Collection[str] = (), whole: Collection[str] = (), fixed: Collection[str] = ()) -> Table:
     """Return an empty table in the house's look.
 
     Args:
         columns: Headings.
         title: Above the table.
         right: Columns of numbers, aligned to the right.
+        fixed: Columns that keep their lines.
         whole: Columns that are never cut, such as ids; they fold instead.
     """
     from rich import box
@@ -139,7 +140,7 @@ def table(*columns: str, title: str = "", right: Collection[str] = (), whole: Co
             column,
             justify="right" if column in right else "left",
             overflow="fold" if column in whole else "ellipsis",
-            no_wrap=column in right,
+            no_wrap=column in right or column in fixed,
         )
     return made
 

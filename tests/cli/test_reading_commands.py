@@ -133,7 +133,7 @@ def test_search_tells_where_passages_stand_and_which_arms_found_them(run: Run, r
     assert [hit["document_id"] for hit in hits] == ["runbooks/err-5031.md"]
     assert "lexical" in hits[0]["sources"]
     shown = run("search", "ERR-5031 token cache panel", "-k", "1", "--memory", memory).stdout
-    assert shown.startswith(" 1. ERR-5031")
+    assert shown.startswith("1. ERR-5031")
     assert "runbooks/err-5031.md" in shown
 
 
