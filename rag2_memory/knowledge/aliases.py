@@ -21,6 +21,8 @@ _CUE = re.compile(
 )
 _ACRONYM = re.compile(r"(?P<long>[A-Z][\w-]+(?: (?:(?:of|and|for|the|in|on) )*[A-Z][\w-]+){1,6}) \((?P<short>[A-Z]{2,7})s?\)")
 
+_ARTICLE = re.compile(r"^(?:The|A|An|Our|Their) ")
+
 
 def title_aliases(title: str) -> Iterator[NamedEntity]:
     """Yield the label of a title with the rest and the whole as its other names."""
@@ -33,8 +35,9 @@ def title_aliases(title: str) -> Iterator[NamedEntity]:
 def text_aliases(text: str, lexicon: Lexicon) -> Iterator[NamedEntity]:
     """Yield names for which a text states another name."""
     for match in _ACRONYM.finditer(text):
-        if is_acronym(match["short"], match["long"]) and not looks_like_person(match["long"]):
-            yield NamedEntity(name=match["long"], properties={ALIASES: [match["short"]]})
+        long = _ARTICLE.sub("", match["long"])
+        if is_acronym(match["short"], long) and not looks_like_person(long):
+            yield NamedEntity(name=long, properties={ALIASES: [match["short"]]})
             yield NamedEntity(name=match["short"])
     for cue in _CUE.finditer(text):
         before = find_names(text[max(0, cue.start() - 80) : cue.start()], lexicon)

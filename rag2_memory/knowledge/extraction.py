@@ -117,7 +117,7 @@ class PatternExtractor:
         names = dict.fromkeys(match[str(match.lastgroup)] for match in NAME.finditer(chunk.text))
         self._learn(names, lexicon)
         for unit in units(chunk.text, header=reading.header):
-            if unit.kind == "pair" and (field_of(unit.key) or stamp_of(unit.key) or not words_of(unit.text)):
+            if unit.kind == "pair" and not (unit.item and reading.pending) and (field_of(unit.key) or stamp_of(unit.key) or not words_of(unit.text)):
                 reading.pairs.append(unit)
                 continue
             self._close_pairs(reading, lexicon)
@@ -193,6 +193,8 @@ class PatternExtractor:
 
     def _sentence(self, sentence: str, reading: _Reading, lexicon: Lexicon) -> None:
         reading.entities += dated_events(sentence, reading.context)
+        if "](" in sentence:
+            self._links(LINK.findall(sentence), sentence, reading)
         if not words_of(sentence):
             reading.unread.append(sentence)
             return
@@ -205,7 +207,6 @@ class PatternExtractor:
         if found:
             self._center(found[-1], reading)
         reading.relations += found
-        self._links(shape.links, shape.raw, reading)
 
     def _center(self, relation: Relation, reading: _Reading) -> None:
         """What a sentence spoke of is what the next one's pronoun means."""

@@ -13,7 +13,7 @@ from rag2_memory.knowledge.mentions import FUNCTION_WORDS
 from rag2_memory.knowledge.patterns import NAME_BASE, D, N
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of, stamp_in
-from rag2_memory.knowledge.statements import fits, relation_of, validity
+from rag2_memory.knowledge.statements import fits, in_slot, relation_of, validity
 from rag2_memory.knowledge.structure import Unit, sentences
 from rag2_memory.records import NamedEntity, Relation
 
@@ -140,7 +140,7 @@ def _edge(
     extra = {"role": role or declared.role} if (role or declared.role) and not former else {}
     if declared.predicate == "DEPENDS_ON" and declared.role:
         extra = {"type": declared.role}
-    edge = relation_of(about, span, declared.predicate, declared.flip, window, extra, quote, schema)
+    edge = relation_of(in_slot(about, declared.about), in_slot(span, declared.value), declared.predicate, declared.flip, window, extra, quote, schema)
     if edge is not None:
         yield edge
 

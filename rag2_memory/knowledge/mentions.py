@@ -106,10 +106,10 @@ def normalize_name(name: str) -> str:
     Returns:
         Words separated by single spaces; empty if the name has neither a letter nor a digit.
     """
-    folded = name.casefold()
-    if not folded.isascii():
-        folded = unicodedata.normalize("NFC", _COMBINING.sub("", unicodedata.normalize("NFKD", folded)))
-    folded = folded.translate(_FOLD)
+    folded = name
+    if not name.isascii():
+        folded = unicodedata.normalize("NFC", _COMBINING.sub("", unicodedata.normalize("NFKD", name.casefold())))
+    folded = folded.casefold().translate(_FOLD)
     if "'" in folded:
         folded = _POSSESSIVE.sub("", folded)
     words: list[str] = []

@@ -297,12 +297,12 @@ def _index_predicates(predicates: Sequence[Predicate], types: Mapping[str, NodeT
         other = index.setdefault(_phrase_key(predicate.name), predicate)
         if other is not predicate:
             raise InvalidRequestError(f"the predicates {other.name} and {predicate.name} have one name; case and underscores do not count.")
-    names = set(index)
+    declared_names = set(index)
     for predicate in predicates:
         for phrase in predicate.aliases:
             key = _phrase_key(phrase)
             other = index.setdefault(key, predicate)
-            if other is not predicate and key not in names:
+            if other is not predicate and key not in declared_names:
                 raise InvalidRequestError(f"{phrase!r} stands for both {other.name} and {predicate.name}; give it to one of them.")
     return index
 

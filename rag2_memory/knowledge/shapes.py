@@ -13,6 +13,9 @@ from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.knowledge.nicknames import is_given_name
 from rag2_memory.knowledge.patterns import DATE_BASE, NAME_BASE, D, N
 
+MAX_NAMES = 500
+"""A sentence with more names is a list without grammar."""
+_PRIVATE = re.compile("[\ue000-\uf8ff]")
 LINK = re.compile(r"!?\[([^\]\n]*)\]\(([^)\s]*)\)")
 _EMPHASIS = re.compile(r"\*+|~~|(?<![\w`])__?(?=\w)|(?<=\w)__?(?![\w`])")
 _BEFORE_BARE = re.compile(
@@ -82,8 +85,6 @@ class Shape:
     text: str
     names: list[NameSpan] = field(default_factory=list)
     dates: list[DateSpan] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
-    """`(text, target)` of Markdown links."""
 
     def listed(self, group: str | None) -> list[NameSpan]:
         """Return the names that a matched group holds."""
@@ -92,13 +93,14 @@ class Shape:
 
 def shape_of(raw: str, lexicon: Lexicon, context: Context) -> Shape:
     """Mask a sentence and resolve its pronouns; the context's last person and thing move on to this sentence's."""
-    links = LINK.findall(raw)
-    plain = _EMPHASIS.sub("", LINK.sub(r"\1", raw) if links else raw)
+    if _PRIVATE.search(raw):
+        raw = _PRIVATE.sub("\ufffd", raw)
+    plain = _EMPHASIS.sub("", LINK.sub(r"\1", raw) if "](" in raw else raw)
     plain = _KEYWORD.sub(lambda match: match[0].lower(), _SPACES.sub(" ", plain).strip())
     dates = [span for span in find_dates(plain, reference=context.observed, prefer="nearest") if _is_date(plain, span)]
     hidden = _blank(plain, dates)
-    names = find_names(hidden, lexicon)
-    shape = Shape(raw=raw, text=_masked(hidden, names, dates), names=names, dates=dates, links=links)
+    names = find_names(hidden, lexicon)[:MAX_NAMES]
+    shape = Shape(raw=raw, text=_masked(hidden, names, dates), names=names, dates=dates)
     _tidy(shape, lexicon)
     _resolve(shape, lexicon, context)
     return shape

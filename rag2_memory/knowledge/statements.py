@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -162,7 +162,8 @@ def _relations(
                 predicate, flip = rule.predicate, rule.flip
                 if rule.owner_if_component and lexicon.type_of(target.name) == "Component":
                     predicate, flip, extra = "DEVELOPED_BY", True, {"role": "owner"}
-                edge = relation_of(subject, target, predicate, flip, window, extra, shape.raw, schema)
+                ends = (in_slot(subject, rule.subject), in_slot(target, rule.object))
+                edge = relation_of(*ends, predicate, flip, window, extra, shape.raw, schema)
                 if edge is not None:
                     yield edge
     if rule.left and groups.get("x"):
@@ -183,7 +184,7 @@ def _departures(match: _Match, shape: Shape, stamp: Stamp, context: Context, lex
                 predicate = "DEVELOPED_BY"
             if fits(holder, "person" if person else "thing", lexicon) and fits(held, "thing", lexicon):
                 flip = predicate == "DEVELOPED_BY"
-                edge = relation_of(holder, held, predicate, flip, window, {}, shape.raw, schema)
+                edge = relation_of(in_slot(holder, "person" if person else "thing"), held, predicate, flip, window, {}, shape.raw, schema)
                 if edge is not None:
                     yield edge
 
@@ -281,6 +282,11 @@ def _plausible(rule: Rule, verb: str, subject: NameSpan, target: NameSpan, lexic
     if rule.predicate == "RELATED_TO":
         return not subject.article or bool(known[0])
     return True
+
+
+def in_slot(span: NameSpan, slot: Slot) -> NameSpan:
+    """Return a name with the type that its place in a sentence gives it."""
+    return replace(span, type="Developer") if slot == "person" and not span.type else span
 
 
 def relation_of(
