@@ -215,24 +215,25 @@ class _Draft:
         bound = Fraction(self.room.maxima["passages"]) if "passages" in self.room.flow else self.room.shares["passages"]
         self.segment.promote(parents, min(free, bound - used))
 
-    def fitting(self) -> tuple[list[str], int]:
-        """Return the rendered parts and their count, after giving up the least valuable ones while the whole is over budget.
+    def fitting(self) -> tuple[list[Group], list[str], int]:
+        """Return what is shown of the passages, the rendered parts of the whole and their count, after giving up the least valuable ones while the whole is over budget.
 
         Raises:
             BudgetTooSmallError: If nothing is left to give up.
         """
         while True:
+            groups = self.segment.arranged()
             parts = context_parts(
                 self.job.renderer,
                 guidelines=self.job.guidelines,
                 facts=fact_parts(self.job.renderer, self.graph.facts),
-                passages=[group.shown.part for group in self.segment.arranged()],
+                passages=[group.shown.part for group in groups],
                 history=history_parts(self.job.renderer, self.fitted.summary, self.fitted.messages),
             )
             tokens = self.job.scale.whole(parts)
             excess = tokens + self.job.query_tokens + image_tokens(self.fitted) - self.job.budget.input_tokens
             if excess <= 0:
-                return parts, tokens
+                return groups, parts, tokens
             self._give_up(excess)
 
     def _give_up(self, excess: int) -> None:
@@ -266,8 +267,8 @@ class _Draft:
 
     def context(self, *, format: Format, trace: Mapping[str, Any] | Sequence[Any] | None) -> Context:
         """Render the context."""
-        parts, tokens = self.fitting()
-        groups, facts, dropped = self.segment.arranged(), self.graph.facts, self.segment.dropped
+        groups, parts, tokens = self.fitting()
+        facts, dropped = self.graph.facts, self.segment.dropped
         return Context(
             query=self.job.query,
             text="".join(parts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from functools import cached_property
 from typing import Final
 
@@ -20,6 +21,9 @@ MIN_LENGTH_RATIO: Final = 0.75
 
 SHORT_TEXT_CHARACTERS: Final = 40
 """Short texts may differ in punctuation and spacing by as much as their length."""
+
+PUNCTUATION: Final = string.punctuation + "“”‘’«»…–—·。，、！？"
+KEY_CHARACTERS: Final = 16
 
 NEIGHBOURHOOD: Final = 8
 """Chunks before and after within which containment is looked for: where passages overlap or were joined."""
@@ -67,9 +71,12 @@ def _similar_length(one: str, other: str) -> bool:
 
 
 def _key(words: list[str]) -> str:
-    longest = max(words, key=len, default="")
-    at = words.index(longest) if words else 0
-    return "".join(WORD.findall(longest[:24] + "".join(words[at + 1 : at + 2])))[:32]
+    if not words:
+        return ""
+    longest = max(words, key=len)
+    at = words.index(longest) + 1
+    following = words[at] if at < len(words) else ""
+    return f"{longest.strip(PUNCTUATION)[:KEY_CHARACTERS]} {following.strip(PUNCTUATION)[:KEY_CHARACTERS]}"
 
 
 def near_same(one: Fingerprint, other: Fingerprint) -> bool:
@@ -98,7 +105,7 @@ class Deduplicator:
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
         self._buckets: dict[str, list[tuple[str, Fingerprint]]] = {}
-        self._places: dict[tuple[str, int], list[tuple[str, str]]] = {}
+        self._places: dict[str, dict[int, list[tuple[str, str]]]] = {}
 
     def duplicate_of(self, *, chunk_id: str, document_id: str, text: str, ordinal: int = 0) -> str | None:
         """Return the id of an earlier passage that makes this one superfluous; else remember it and return `None`.
@@ -114,11 +121,12 @@ class Deduplicator:
             for other_id, other in self._buckets.get(key, ()):
                 if _similar_length(text, other.text) and near_same(fingerprint, other):
                     return other_id
-        for near in range(ordinal - NEIGHBOURHOOD, ordinal + NEIGHBOURHOOD + 1):
-            for other_id, other_text in self._places.get((document_id, near), ())[:CROWD]:
+        places = self._places.setdefault(document_id, {})
+        for near in range(ordinal - NEIGHBOURHOOD, ordinal + NEIGHBOURHOOD + 1) if places else ():
+            for other_id, other_text in places.get(near, ())[:CROWD]:
                 if text.strip() in other_text:
                     return other_id
-        self._places.setdefault((document_id, ordinal), []).append((chunk_id, text))
+        places.setdefault(ordinal, []).append((chunk_id, text))
         self._seen[chunk_id] = text
         for key in keys:
             self._buckets.setdefault(key, []).append((chunk_id, fingerprint))
