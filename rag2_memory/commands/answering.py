@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Recall = Callable[[ContextBudget], tuple[Context, dict[str, Any]]]
 
+MESSAGE_CHARACTERS = 240
+"""Of a provider's error: enough for what went wrong."""
+
 
 def chat_model(name: str) -> Any:
     """Return the LangChain chat model of a name such as `openai:gpt-5-mini`.
@@ -32,7 +35,13 @@ def chat_model(name: str) -> Any:
     try:
         return init_chat_model(name)
     except Exception as exc:  # each provider's package raises its own kind for an unknown name, a missing package or a missing key
-        raise InvalidRequestError(f"got --model {name}, which cannot be used: {exc}") from exc
+        raise InvalidRequestError(f"got --model {name}, which cannot be used: {shortened(str(exc))}") from exc
+
+
+def shortened(message: str) -> str:
+    """Return a foreign error's message without its tail: providers list all they know, or a whole response."""
+    line = " ".join(message.split())
+    return line if len(line) <= MESSAGE_CHARACTERS else f"{line[:MESSAGE_CHARACTERS]} …"
 
 
 def answer(chat: Any, context: Context, *, live: bool) -> str:
@@ -49,7 +58,7 @@ def answer(chat: Any, context: Context, *, live: bool) -> str:
                 sys.stdout.write(harmless(pieces[-1]))
                 sys.stdout.flush()
     except Exception as exc:  # a provider's own errors, network errors among them
-        raise BackendUnavailableError(f"the chat model failed: {type(exc).__name__}: {exc}") from exc
+        raise BackendUnavailableError(f"the chat model failed: {type(exc).__name__}: {shortened(str(exc))}") from exc
     finally:
         if live and pieces:
             sys.stdout.write("\n")

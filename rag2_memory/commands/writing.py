@@ -49,6 +49,7 @@ def ingest(
     from rag2_memory.commands.progress import Bar, files_in
 
     source = existing(path)
+    refuse_own_files(source, memory)
     bar = Bar("documents", total=files_in(source))
     with opened(memory, embedder=embedder, create=True, watch=bar.embedded) as opened_memory, bar:
         report = opened_memory.ingest(source, namespace=namespace, acl=acl or (), prune=prune, progress=bar.document)
@@ -74,6 +75,19 @@ def existing(path: str) -> Path:
     return found
 
 
+def refuse_own_files(source: Path, memory: Path) -> None:
+    """Refuse to take a memory's own files in, which hold what every document says, whoever may see it.
+
+    Raises:
+        InvalidRequestError: If the memory lies inside the folder to be ingested.
+    """
+    if source.is_dir() and memory.expanduser().resolve().is_relative_to(source.resolve()):
+        raise InvalidRequestError(
+            f"the memory {str(memory)!r} lies inside {str(source)!r}, and its own files would be taken in. "
+            f"Keep it elsewhere: rag2 ingest {source} --memory {Path('..') / (memory.name or 'memory') if source == Path() else 'DIR'}"
+        )
+
+
 def print_report(report: IngestReport, *, head: str, below: Path | None = None) -> None:
     """Print what an ingest did: counts, then what was left out and why, by its place `below` a folder."""
     say(head, style="bold")
@@ -87,6 +101,8 @@ def print_report(report: IngestReport, *, head: str, below: Path | None = None) 
         console().print(listed)
         if len(report.skipped) > MOST_LISTED:
             say(f"… and {len(report.skipped) - MOST_LISTED} more; --json lists all")
+    if not report.documents and not report.skipped:
+        note("There was nothing to take in.", style="yellow")
     if report.pending:
         note(
             f"{count(len(report.pending), 'document')} are safe in the registry but not yet searchable, because an index did not take them. "

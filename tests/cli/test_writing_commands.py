@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import Result
 
 Run = Callable[..., Result]
@@ -67,8 +68,23 @@ def test_a_missing_source_is_refused_before_a_memory_is_made(run: Run, tmp_path:
 
 def test_a_folder_of_other_files_never_becomes_a_memory(run: Run, corpus: Path) -> None:
     before = sorted(corpus.rglob("*"))
-    assert "holds other files" in run("ingest", corpus, "--memory", corpus, code=1).stderr
+    assert "holds other files" in run("ingest", corpus / "teams" / "alpha.md", "--memory", corpus, code=1).stderr
     assert sorted(corpus.rglob("*")) == before
+
+
+def test_a_memory_never_takes_its_own_files_in(run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(corpus.rglob("*"))
+    monkeypatch.chdir(corpus)
+    refused = run("ingest", ".", code=1)
+    assert "its own files would be taken in" in refused.stderr
+    assert "rag2 ingest . --memory ../memory" in refused.stderr
+    assert "lies inside" in run("ingest", corpus, "--memory", corpus / "deep" / "memory", code=1).stderr
+    assert sorted(corpus.rglob("*")) == before
+
+
+def test_an_empty_folder_is_remarked_on(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "nothing to take in" in run("ingest", tmp_path / "empty", "--memory", tmp_path / "m").stderr
 
 
 def test_an_acl_for_all_documents_does_not_widen_their_own(run: Run, read: Read, corpus: Path, tmp_path: Path) -> None:
