@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 def _groups(text: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(line.split()) for line in text.strip().splitlines())
+    return tuple(tuple(line.split()) for line in text.strip().replace(";", "\n").splitlines())
 
 
 FUNCTION_WORDS = frozenset(
@@ -31,7 +31,7 @@ FILLERS = frozenset(
     advice suggestion suggestions recommend recommended recommendation recommendations example examples know think opinion
     opinions mean means exist exists existing available consider considered various different certain several lot lots bit little
     tell give show explain describe list name named make makes making use uses used using people person located someone
-    everyone guy guys world life time times currently basically generally usually typically normally simply easily quick quickly
+    everyone world life time times currently basically generally usually typically normally simply easily quick quickly
     fast faster easy easiest fastest main major important interesting famous popular common well today way's do's step steps
     instruction instructions guide procedure process purpose date number""".split()
 )
@@ -81,7 +81,7 @@ enable|enabled|activate|on disable|disabled|deactivate|off
 increase|raise|grow|gain|rise|boost|maximize|maximise decrease|reduce|lower|shrink|lose|drop|fall|cut|minimize|minimise|decline
 buy|purchase|acquire sell|vend
 before|prior|until|till after|following|since|from
-all|every|each|both|any some|few|several|certain|none|neither
+all|every|each|both some|few|several|certain|none|neither
 with without
 most least|fewest
 more less|fewer
@@ -119,7 +119,7 @@ live|alive|living|life|survive|birth|born dead|die|death|died|deceased
 win|won|succeed|success|successful|pass|passed lose|lost|fail|failure|failed|unsuccessful|failing
 true|correct|right|valid false|incorrect|wrong|invalid
 easy|easiest|simple|simplest hard|difficult|hardest|complex|complicated
-cheap|cheapest|cheaper expensive|costly|dearer
+cheap|cheapest|cheaper expensive|dearer|priciest
 safe|secure|safety unsafe|insecure|dangerous|risky|danger|risk
 public|open private|closed|secret|confidential
 online|remote|remotely offline|onsite|local|locally
@@ -129,6 +129,7 @@ static|immutable|constant dynamic|mutable|variable
 synchronised parallel|concurrent
 horizontal|horizontally|row|rows vertical|vertically|column|columns
 odd even
+same|identical|equal different|distinct|other|another
 ascend|ascending descend|descending
 input|inputs output|outputs
 source|origin|sender destination|target|recipient
@@ -163,14 +164,12 @@ legal|lawful illegal|unlawful
 healthy unhealthy|sick
 cause|causes|reason effect|effects|consequence|consequences|symptom|symptoms|treatment|cure
 cause|trigger prevent|avoid
-advantage|advantages disadvantage|disadvantages
 introvert|introverts|introverted extrovert|extroverts|extroverted
 gain|weight-gain lose|loss
 liberal|democrat|democrats|democratic conservative|republican|republicans
 theory|theoretical practice|practical
 qualitative quantitative
 analog|analogue digital
-vertical horizontal
 acid|acidic base|basic|alkaline
 import|imported|imports export|exported|exports
 ingest|ingestion emit|emission
@@ -182,7 +181,6 @@ promote|promotion demote|demotion
 hire|hired|recruit fire|fired|layoff|dismiss
 marry|married|marriage divorce|divorced
 freeze|frozen thaw|melt
-attach detach
 verify|trust distrust
 """)
 """Two sides per line, exchangeable within a side at most: one side in the first question and the other in the second is a contradiction."""
@@ -313,159 +311,71 @@ view watch see
 visible seen
 wealthy rich
 woman lady female
-man male
+man male guy gentleman
 """)
 """Words that may stand for one another; matched by stem. The first line that names a word counts."""
 
 PHRASES = {
-    "a lot of": "many",
-    "at the moment": "now",
-    "aside from": "besides",
-    "back up": "backup",
-    "by myself": "",
-    "by yourself": "",
-    "call off": "cancel",
-    "carry out": "perform",
-    "cell phone": "phone",
-    "cell phones": "phones",
-    "each other": "",
-    "find out": "discover",
-    "found out": "discovered",
-    "turned out": "",
-    "turns out": "",
-    "for free": "free",
-    "get back": "recover",
-    "get out of": "leave",
-    "get rid of": "remove",
-    "get rid off": "remove",
-    "give up": "quit",
-    "go out": "sent",
-    "gone out": "sent",
-    "went out": "sent",
-    "go down": "decrease",
-    "go up": "increase",
-    "in charge of": "responsible",
-    "in order to": "to",
-    "log in": "login",
-    "log into": "login",
-    "log on": "login",
-    "log out": "logout",
-    "look after": "maintain",
-    "mobile phone": "phone",
-    "mobile phones": "phones",
-    "new york city": "new york",
-    "of all time": "",
-    "on my own": "",
-    "on your own": "",
-    "or not": "",
-    "rather than": "than",
-    "responsible for": "responsible",
-    "roll back": "rollback",
-    "roll out": "deploy",
-    "set up": "setup",
-    "shut down": "shutdown",
-    "sign in": "login",
-    "sign into": "login",
-    "sign out": "logout",
-    "sign up": "signup",
-    "switch off": "disable",
-    "switch on": "enable",
-    "take care of": "maintain",
-    "taken care of": "maintained",
-    "turn off": "disable",
-    "turn on": "enable",
-    "turn down": "decrease",
-    "turn up": "increase",
-    "united kingdom": "uk",
-    "united states": "usa",
-    "united states of america": "usa",
-    "web site": "website",
-    "with no": "without",
+    phrase: word if word != "-" else ""
+    for word, _, phrases in (
+        line.partition(": ")
+        for line in """\
+-: by myself, by yourself, each other, turned out, turns out, of all time, on my own, on your own, or not
+backup: back up
+besides: aside from
+cancel: call off
+decrease: go down, turn down
+deploy: roll out
+disable: switch off, turn off
+discover: find out
+discovered: found out
+enable: switch on, turn on
+free: for free
+increase: go up, turn up
+leave: get out of
+login: log in, log into, log on, sign in, sign into
+logout: log out, sign out
+maintain: look after, take care of
+maintained: taken care of
+many: a lot of
+new york: new york city
+now: at the moment
+perform: carry out
+phone: cell phone, mobile phone
+phones: cell phones, mobile phones
+quit: give up
+recover: get back
+remove: get rid of, get rid off
+responsible: in charge of, responsible for
+rollback: roll back
+sent: go out, gone out, went out
+setup: set up
+shutdown: shut down
+signup: sign up
+than: rather than
+to: in order to
+uk: united kingdom
+usa: united states, united states of america
+website: web site
+without: with no""".splitlines()
+    )
+    for phrase in phrases.split(", ")
 }
 """Several words that mean one; the longest match counts, and an empty meaning says nothing."""
 
 IRREGULAR = {
     form: base
     for base, *forms in _groups("""
-analysis analyses
-appendix appendices
-be been
-beat beaten
-become became
-begin began begun
-break broke broken
-bring brought
-build built
-buy bought
-catch caught
-child children
-choose chose chosen
-criterion criteria
-deal dealt
-draw drew drawn
-drive drove driven
-eat ate eaten
-fall fell fallen
-feel felt
-fight fought
-find found
-fly flew flown
-foot feet
-forget forgot forgotten
-freeze froze frozen
-get got gotten
-give gave given
-grow grew grown
-hide hid hidden
-hold held
-index indices indexes
-keep kept
-know knew known
-lead led
-leave left
-lend lent
-life lives
-lose lost
-make made
-man men
-matrix matrices
-mean meant
-medium media
-meet met
-overtake overtook overtaken
-pay paid
-person persons
-ride rode ridden
-ring rang rung
-rise rose risen
-run ran
-say said
-see saw seen
-seek sought
-sell sold
-send sent
-shake shook shaken
-show showed shown
-sing sang sung
-sleep slept
-speak spoke spoken
-spend spent
-stand stood
-steal stole stolen
-swim swam
-take took taken
-teach taught
-tell told
-think thought
-throw threw thrown
-tooth teeth
-understand understood
-vertex vertices
-wear wore worn
-wife wives
-win won
-woman women
-write wrote written
+analysis analyses; appendix appendices; be been; beat beaten; become became; begin began begun; break broke broken; bring brought
+build built; buy bought; catch caught; child children; choose chose chosen; criterion criteria; deal dealt; draw drew drawn; drive
+drove driven; eat ate eaten; fall fell fallen; feel felt; fight fought; find found; fly flew flown; foot feet; forget forgot
+forgotten; freeze froze frozen; get got gotten; give gave given; grow grew grown; hide hid hidden; hold held; index indices
+indexes; keep kept; know knew known; lead led; leave left; lend lent; life lives; lose lost; make made; man men; matrix matrices
+mean meant; medium media; meet met; overtake overtook overtaken; pay paid; person persons; ride rode ridden; ring rang rung; rise
+rose risen; run ran; say said; see saw seen; seek sought; sell sold; send sent; shake shook shaken; show showed shown; sing sang
+sung; sleep slept; speak spoke spoken; spend spent; stand stood; steal stole stolen; swim swam; take took taken; teach taught
+tell told; think thought; throw threw thrown; tooth teeth; understand understood; vertex vertices; wear wore worn; wife wives; win
+won; woman women; write wrote written
 """)
     for form in forms
 }

@@ -114,6 +114,8 @@ _TENSES = (
 )
 _AUXILIARIES = frozenset().union(*(words for _, words in _TENSES))
 _DO = frozenset({"do", "does", "did"})
+_CAPITALS = frozenset({"IT", "US", "WHO"})
+"""Names that are function words in small letters."""
 _MARKERS = frozenset(
     "from to into onto than over before after by against of in on for with at as under above below instead through via".split()
 )
@@ -231,6 +233,8 @@ def _canonical(stem: str) -> str:
 def _is_content(word: str, token: str, before: str = "") -> bool:
     if len(word) == 1:
         return word not in "ai" and (token.isupper() or bool(_number(before)))  # vitamin C, 5 g
+    if token in _CAPITALS:
+        return True
     return not (
         word[:1].isdigit()
         or word in lexicon.FUNCTION_WORDS
