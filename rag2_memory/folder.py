@@ -24,6 +24,9 @@ Tier = TypeVar("Tier")
 FILES: dict[TierName, str] = {"vector": "vector", "lexical": "lexical", "graph": "graph.kuzu", "cache": "cache.sqlite"}
 """Where each index lives inside the folder; any of them may be deleted while the memory is closed, and is rebuilt."""
 
+LOST = "lost-"
+"""Begins the name of the note that an index was lost."""
+
 
 class MemoryFolder:
     """Opens the embedded engines of one memory, on disk or, with no path, in the process alone."""
@@ -113,20 +116,39 @@ class MemoryFolder:
         if self.path is None:
             return open_at(None)
         path = self.path / FILES[tier]
-        if not path.exists():
-            self._lost.append(tier)
+        if not path.exists() or self._note(tier).exists():
+            self._lose(tier)
         try:
             return open_at(path)
         except CorruptIndexError:
+            self._lose(tier)
             for leftover in self.path.glob(f"{FILES[tier]}*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            if tier not in self._lost:
-                self._lost.append(tier)
             return open_at(path)
+
+    def _note(self, tier: TierName) -> Path:
+        """Return the file that says that an index is empty and its rebuilding not yet recorded in the journal."""
+        assert self.path is not None
+        return self.path / f"{LOST}{tier}"
+
+    def _lose(self, tier: TierName) -> None:
+        """Note the loss before the engine makes its files anew: whoever is killed in between must not take them for the index."""
+        if tier != "cache" and tier not in self._lost:  # an empty cache misses nothing
+            self._lost.append(tier)
+            self._note(tier).touch()
+
+    def restored(self, tier: TierName) -> None:
+        """Take note that the journal owes a lost index, or that it is complete."""
+        if self.path is not None:
+            self._note(tier).unlink(missing_ok=True)
 
     def lost_indexes(self, registry: RegistryTier) -> list[TierName]:
         """Return the indexes that were opened empty although the registry has documents."""
-        return [tier for tier in self._lost if tier != "cache"] if registry.counts()["chunks"] else []
+        if self._lost and registry.counts()["chunks"]:
+            return list(self._lost)
+        for tier in self._lost:
+            self.restored(tier)
+        return []
 
 
 def _read_holder(path: Path) -> str:

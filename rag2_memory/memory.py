@@ -56,6 +56,9 @@ logger = logging.getLogger(__name__)
 
 REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
 
+COMPACTION_OWED = "compaction owed"
+"""The registry's note that something was forgotten whose bytes may still stand in a file."""
+
 
 class Memory:
     """A layered memory: registry, vectors, words, graph and cache behind one set of verbs.
@@ -228,7 +231,12 @@ class Memory:
         for tier in self._folder.lost_indexes(registry):
             logger.warning("the %s index is missing or unreadable and is rebuilt from the registry", tier)
             rebuild_tier(tier, self._sync)
+            self._folder.restored(tier)
         self._catch_up()
+        for namespace in registry.namespaces():
+            self._settle(namespace)
+        if registry.note(COMPACTION_OWED) == "yes":
+            self._compact()
 
     def _catch_up(self) -> None:
         """Apply the journal, publish what became ready, and have the cache follow."""
@@ -391,6 +399,10 @@ class Memory:
     def _forget(self, state: DocumentState) -> ForgetReceipt:
         services, now = self.services, self.services.clock()
         receipt_id = uuid.uuid4().hex
+        services.registry.note(COMPACTION_OWED, "yes")
+        if services.lexical.keeps_deleted_terms:
+            in_namespace = [key for key, namespace in services.registry.indexable().items() if namespace == state.namespace]
+            services.registry.owe("lexical", in_namespace)
         digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
         counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
         self._resolver.forget(state.namespace)
@@ -398,13 +410,19 @@ class Memory:
         removed["cache_entries"] = self._drop_cached(state.namespace)
         self._sync.drain()
         self._refresh_cache()
+        self._compact()
+        return ForgetReceipt(
+            document_id=state.document_id, namespace=state.namespace, receipt_id=receipt_id, forgotten_at=now, removed=removed
+        )
+
+    def _compact(self) -> None:
+        """Overwrite what deletions left in the files; a process killed before that leaves a note, and the next one does it."""
+        services = self.services
         for tier in (services.registry, services.lexical, services.graph, services.vector, services.cache):
             compact = getattr(tier, "compact", None)
             if compact is not None:
                 compact()
-        return ForgetReceipt(
-            document_id=state.document_id, namespace=state.namespace, receipt_id=receipt_id, forgotten_at=now, removed=removed
-        )
+        services.registry.note(COMPACTION_OWED, "no")
 
     def _drop_cached(self, namespace: str) -> int:
         cache = self.services.cache

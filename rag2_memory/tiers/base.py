@@ -87,6 +87,9 @@ class LexicalTier(ABC):
     namespaces are separate (`test_a_search_sees_one_namespace`).
     """
 
+    keeps_deleted_terms: bool = False
+    """Whether the words of a deleted document stay in the index until the documents beside it are indexed anew."""
+
     @abstractmethod
     def upsert(self, documents: Sequence[LexicalDocument]) -> None:
         """Index documents, replacing those of the same id; durable on return."""
@@ -488,10 +491,11 @@ class RegistryTier(ABC):
         """Return entities of a namespace in the order of their ids, starting behind `after`; unscoped."""
 
     @abstractmethod
-    def record_merge(
-        self, *, namespace: str, kept_id: str, absorbed_id: str, decision: str, score: float, reason: str, now: datetime
-    ) -> int:
-        """Log a merge decision and, for `merge`, have the graph re-project what it joins; returns its id."""
+    def record_merges(self, decisions: Sequence[MergeRecord], *, now: datetime) -> list[int]:
+        """Log decisions (their `merge_id` is not read) and, for `merge`, have the graph re-project what they join; returns their ids.
+
+        A pair that was decided before keeps its decision.
+        """
 
     @abstractmethod
     def decide_merge(self, merge_id: int, decision: str, *, now: datetime) -> MergeRecord:

@@ -57,6 +57,8 @@ class TantivyLexicalTier(LexicalTier):
         CorruptIndexError: If an index under `path` cannot be read.
     """
 
+    keeps_deleted_terms = True
+
     def __init__(self, path: Path | str | None, *, language: str = "english", analyzer: Analyzer | None = None) -> None:
         self.analyzer = analyzer or Analyzer(language)
         self._mark = hashlib.blake2b(self.analyzer.name.encode(), digest_size=4).digest()

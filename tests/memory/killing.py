@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -89,10 +90,8 @@ def put_files(folder: Path, operation: int) -> Path:
 
 def absent_is_fine(call: Callable[[], object]) -> None:
     """Run a removal that may have been completed before."""
-    try:
+    with suppress(UnknownDocumentError):
         call()
-    except UnknownDocumentError:
-        pass
 
 
 def archive_once(memory: Memory) -> None:
@@ -215,7 +214,7 @@ def forked(work: Callable[[Callable[[str, Any], None]], None], *, kill_after: fl
         code = 0
         try:
             work(lambda key, value: _tell(writing, key, value))
-        except BaseException:  # noqa: BLE001  whatever it is, the parent must hear of it before the child ends
+        except BaseException:  # whatever it is, the parent must hear of it before the child ends
             _tell(writing, "error", traceback.format_exc())
             code = 1
         os._exit(code)

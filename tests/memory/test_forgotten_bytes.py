@@ -126,3 +126,17 @@ def test_other_namespaces_keep_their_copy(open_memory: Open, tmp_path: Path) -> 
     assert found_in_files(tmp_path / "memory")
     memory.forget("secret", namespace="blue")
     assert found_in_files(tmp_path / "memory") == []
+
+
+def test_the_word_index_forgets_the_terms_too(open_memory: Open, tmp_path: Path) -> None:
+    """A term dictionary folds its words together, so that a scan for bytes cannot see them: the files themselves must have been replaced."""
+    memory = filled(open_memory)
+    lexical = memory.services.lexical
+    terms = [term for kind in ("text", "title", "heading", "entity", "turn") for term in Analyzer().terms(SECRETS[kind])]
+    assert all(lexical.document_frequency(term, namespace="default") for term in terms)
+    segments = {file.name for file in (tmp_path / "memory" / "lexical").rglob("*.term")}
+    memory.forget("secret")
+    memory.forget("t1")
+    assert [term for term in terms if lexical.document_frequency(term, namespace="default")] == []
+    assert not segments & {file.name for file in (tmp_path / "memory" / "lexical").rglob("*.term")}
+    assert memory.verify().ok
