@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 def _groups(text: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(line.split()) for line in text.strip().replace(";", "\n").splitlines())
+    return tuple(tuple(line.split()) for line in text.strip().splitlines())
 
 
 FUNCTION_WORDS = frozenset(
@@ -257,7 +257,7 @@ height tall
 house home
 illness disease
 image picture photo photograph pic
-important necessary essential
+necessary required
 improve enhance
 increase boost raise
 india indian
@@ -268,14 +268,12 @@ issue problem trouble
 job work career
 judgement judgment
 laptop notebook
-launch release
 lawyer attorney
 learn study
 life live
 maximum max
 merge combine
 minimum min
-money cash
 mother mom mum
 novel book
 organisation organization
@@ -289,7 +287,6 @@ quick fast rapid
 quit leave
 recover restore regain
 repository repo
-reset change
 result outcome
 salary wage
 scared afraid
@@ -365,18 +362,19 @@ without: with no""".splitlines()
 
 IRREGULAR = {
     form: base
-    for base, *forms in _groups("""
-analysis analyses; appendix appendices; be been; beat beaten; become became; begin began begun; break broke broken; bring brought
-build built; buy bought; catch caught; child children; choose chose chosen; criterion criteria; deal dealt; draw drew drawn; drive
-drove driven; eat ate eaten; fall fell fallen; feel felt; fight fought; find found; fly flew flown; foot feet; forget forgot
-forgotten; freeze froze frozen; get got gotten; give gave given; grow grew grown; hide hid hidden; hold held; index indices
-indexes; keep kept; know knew known; lead led; leave left; lend lent; life lives; lose lost; make made; man men; matrix matrices
-mean meant; medium media; meet met; overtake overtook overtaken; pay paid; person persons; ride rode ridden; ring rang rung; rise
-rose risen; run ran; say said; see saw seen; seek sought; sell sold; send sent; shake shook shaken; show showed shown; sing sang
-sung; sleep slept; speak spoke spoken; spend spent; stand stood; steal stole stolen; swim swam; take took taken; teach taught
-tell told; think thought; throw threw thrown; tooth teeth; understand understood; vertex vertices; wear wore worn; wife wives; win
-won; woman women; write wrote written
-""")
+    for base, *forms in map(
+        str.split,
+        """analysis analyses; appendix appendices; be been; beat beaten; become became; begin began begun; break broke broken; bring
+    brought; build built; buy bought; catch caught; child children; choose chose chosen; criterion criteria; deal dealt; draw drew
+    drawn; drive drove driven; eat ate eaten; fall fell fallen; feel felt; fight fought; find found; fly flew flown; foot feet;
+    forget forgot forgotten; freeze froze frozen; get got gotten; give gave given; grow grew grown; hide hid hidden; hold held;
+    index indices indexes; keep kept; know knew known; lead led; leave left; lend lent; life lives; lose lost; make made; man men;
+    matrix matrices; mean meant; medium media; meet met; overtake overtook overtaken; pay paid; person persons; ride rode ridden;
+    ring rang rung; rise rose risen; run ran; say said; see saw seen; seek sought; sell sold; send sent; shake shook shaken; show
+    showed shown; sing sang sung; sleep slept; speak spoke spoken; spend spent; stand stood; steal stole stolen; swim swam; take
+    took taken; teach taught; tell told; think thought; throw threw thrown; tooth teeth; understand understood; vertex vertices;
+    wear wore worn; wife wives; win won; woman women; write wrote written""".split(";"),
+    )
     for form in forms
 }
 """Forms that stemming does not bring together."""
