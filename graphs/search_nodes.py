@@ -21,7 +21,7 @@ from rag2_memory.retrieval.fact_relevance import evidence_lifts, ranked_facts
 from rag2_memory.retrieval.facts import facts_about, known_to
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.fusion import FusionConfig, fuse
-from rag2_memory.retrieval.graph_ranking import rank_with_graph
+from rag2_memory.retrieval.graph_ranking import link_strength, rank_with_graph
 from rag2_memory.retrieval.plan import Plan, make_plan
 from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
 from rag2_memory.retrieval.rerank import rerank
@@ -189,7 +189,9 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
             logger.warning("links could not be followed: %s", exc)
             current.note(degraded=f"{type(exc).__name__}: {exc}")
             return {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}, "trace": [current.record]}
-        result = rank_with_graph(dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0))
+        result = rank_with_graph(
+            dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
+        )
         stating = evidence_lifts(_with_relevance(facts, request, decided, services))
         scores = {chunk_id: score + stating.get(chunk_id, 0.0) for chunk_id, score in result.ranking}
         scores |= {chunk_id: lift for chunk_id, lift in stating.items() if chunk_id not in scores}

@@ -56,6 +56,10 @@ logger = logging.getLogger(__name__)
 
 REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
 
+READ_ATTEMPTS = 8
+"""Times that a read is done over because something was published meanwhile. One read takes a fraction of what publishing a batch does, so
+that the second nearly always stands; the bound keeps a reader from waiting for ever. What it then returns is permitted, but may lack a document."""
+
 COMPACTION_OWED = "compaction owed"
 """The registry's note that something was forgotten whose bytes may still stand in a file."""
 
@@ -480,8 +484,8 @@ class Memory:
             ClosedMemoryError: If the memory is closed.
         """
         with self._reading():
-            state = self._search_graph.invoke({"query": query, "k": k, "scope": scope, "as_of": AsOf.of(as_of), "route": route})
-            passages: list[Passage] = state["passages"]
+            request = {"query": query, "k": k, "scope": scope, "as_of": AsOf.of(as_of), "route": route}
+            passages: list[Passage] = self._undisturbed(self._search_graph, request)["passages"]
             return passages[:k]
 
     def recall(
@@ -520,9 +524,20 @@ class Memory:
                 "guidelines": guidelines,
                 "route": route,
             }
-            state = self.graph.invoke(request)
+            state = self._undisturbed(self.graph, request)
             context: Context = state["context"]
             return replace(context, trace={**context.trace, "stages": state["trace"]})
+
+    def _undisturbed(self, graph: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run a graph, again while a version was published meanwhile: indexes and registry were then asked on different sides of it."""
+        scope = request["scope"]
+        namespace = scope.namespace if isinstance(scope, Scope) else DEFAULT_NAMESPACE
+        for _ in range(READ_ATTEMPTS):
+            generation = self.services.registry.generation(namespace)
+            state: Mapping[str, Any] = graph.invoke(request)
+            if self.services.registry.generation(namespace) == generation:
+                break
+        return state
 
     def facts(self, entity: str, *, predicate: str | None = None, as_of: AsOfLike = None, scope: Scope | None = None) -> list[Fact]:
         """Return what the graph states about an entity, on either side of an edge, with validity windows and evidence.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rag2_memory.knowledge.resolution import BlockIndex, Profile, resolve
-from rag2_memory.records import EntityUse
+from rag2_memory.records import EntityUse, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 
 
@@ -30,16 +30,19 @@ class EntityResolver:
         log = self.registry.merges(namespace)
         refused = {frozenset((record.kept_id, record.absorbed_id)) for record in log if record.decision in ("rejected", "undone")}
         proposals = resolve(fresh, index.candidates(fresh), rejected=refused)
-        for proposal in proposals:
-            self.registry.record_merge(
+        decisions = [
+            MergeRecord(
+                merge_id=0,
                 namespace=namespace,
                 kept_id=proposal.kept_id,
                 absorbed_id=proposal.absorbed_id,
                 decision=proposal.decision,
                 score=proposal.score,
                 reason=proposal.reason,
-                now=self.clock(),
             )
+            for proposal in proposals
+        ]
+        self.registry.record_merges(decisions, now=self.clock())
         self.registry.mark_compared([profile.entity.id for profile in fresh])
         index.add(fresh)
         return len(proposals)

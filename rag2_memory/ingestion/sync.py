@@ -19,8 +19,9 @@ from rag2_memory.types import INDEX_TIERS, TierName
 
 logger = logging.getLogger(__name__)
 
-ENTRIES_PER_ROUND = 64
-"""Journal entries applied together, one engine call and one commit each; an entry holds at most 500 chunks."""
+ENTRIES_PER_ROUND = 1_000
+CHUNKS_PER_ROUND = 2_000
+"""Bounds on the journal entries applied together, with one engine call and one commit; a single entry holds at most 500 chunks."""
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 60.0
@@ -56,7 +57,7 @@ class IndexSync:
     def _drain_tier(self, tier: TierName) -> int:
         failures = 0
         while True:
-            entries = self.registry.pending(tier, limit=ENTRIES_PER_ROUND)
+            entries = _one_round(self.registry.pending(tier, limit=ENTRIES_PER_ROUND))
             if not entries:
                 return 0
             try:
@@ -129,6 +130,18 @@ class IndexSync:
             self.embedded += len(missing)
             vectors |= fresh
         return vectors
+
+
+def _one_round(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
+    """Return the first entries that together concern no more than `CHUNKS_PER_ROUND` chunks, at least one."""
+    taken: list[JournalEntry] = []
+    chunks = 0
+    for entry in entries:
+        chunks += len(entry.chunk_ids)
+        if taken and chunks > CHUNKS_PER_ROUND:
+            break
+        taken.append(entry)
+    return taken
 
 
 def by_namespace(ids: Mapping[str, str]) -> dict[str, list[str]]:

@@ -34,7 +34,7 @@ def name_entities(chunk: Chunk) -> Iterator[NamedEntity]:
     """Yield what a chunk is about (title, headings) and what it mentions, without types."""
     for name in subject_names(chunk.title, chunk.heading_path):
         yield NamedEntity(name=name, kind="subject")
-    for name in mentioned_names(chunk.text):
+    for name in mentioned_names(chunk.index_text):
         yield NamedEntity(name=name)
 
 

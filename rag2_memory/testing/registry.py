@@ -9,7 +9,7 @@ import pytest
 
 from rag2_memory.ingestion.sync import embed_hash
 from rag2_memory.ingestion.write import content_hash, document_key
-from rag2_memory.records import Assertion, DocumentWrite, Entity, Knowledge, Mention
+from rag2_memory.records import Assertion, DocumentWrite, Entity, Knowledge, Mention, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 from rag2_memory.types import INDEX_TIERS, AsOf, Chunk, Document, Parent, Scope
 
@@ -256,15 +256,17 @@ class RegistryContract:
         self.publish(registry, written(Document(id="b", text="talk"), "talk", knowledge=knowledge_of("b", "talk", "A. Byron", "Zanzibar")))
         ids = [chunk_id("a", "plan"), chunk_id("b", "talk")]
         before = registry.graph_passages(ids)
-        merge = registry.record_merge(
+        decision = MergeRecord(
+            merge_id=0,
             namespace="default",
             kept_id="default:ada",
             absorbed_id="default:a. byron",
             decision="merge",
             score=0.9,
             reason="initials",
-            now=START,
         )
+        (merge,) = registry.record_merges([decision], now=START)
+        assert registry.record_merges([decision], now=START) == [merge]
         assert registry.canonical("default", ["default:a. byron"]) == {"default:a. byron": "default:ada"}
         assert registry.graph_passages(ids)[ids[1]].edges[0].subject_id == "default:ada"
         assert {chunk for entry in registry.pending("graph") for chunk in entry.chunk_ids} >= {ids[1]}

@@ -89,8 +89,7 @@ class SqlRegistry(RegistryTier):
     def write(self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime) -> None:
         with self._writing() as connection:
             sql_writing.store_vectors(connection, vectors, embedder)
-            for item in items:
-                sql_writing.write_version(connection, item, now=now.timestamp())
+            sql_writing.write_versions(connection, items, now=now.timestamp())
 
     def publish(self, *, now: datetime, keep_versions: int) -> list[str]:
         with self._writing() as connection:
@@ -333,25 +332,16 @@ class SqlRegistry(RegistryTier):
         with self._reading() as connection:
             return sql_graph.entities(connection, namespace, after=after, limit=limit)
 
-    def record_merge(
-        self, *, namespace: str, kept_id: str, absorbed_id: str, decision: str, score: float, reason: str, now: datetime
-    ) -> int:
-        if kept_id == absorbed_id:
-            raise InvalidRequestError(f"got a merge of entity {kept_id!r} with itself; needed two entities.")
+    def record_merges(self, decisions: Sequence[MergeRecord], *, now: datetime) -> list[int]:
+        for record in decisions:
+            if record.kept_id == record.absorbed_id:
+                raise InvalidRequestError(f"got a merge of entity {record.kept_id!r} with itself; needed two entities.")
         with self._writing() as connection:
-            merge_id = sql_graph.record_merge(
-                connection,
-                namespace=namespace,
-                kept_id=kept_id,
-                absorbed_id=absorbed_id,
-                decision=decision,
-                score=score,
-                reason=reason,
-                now=now.timestamp(),
-            )
-            if decision == "merge":
-                self._follow_merge(connection, kept_id, absorbed_id)
-        return merge_id
+            ids = [sql_graph.record_merge(connection, record, now=now.timestamp()) for record in decisions]
+            joined = {entity for record in decisions if record.decision == "merge" for entity in (record.kept_id, record.absorbed_id)}
+            if joined:
+                self._follow_merges(connection, joined)
+        return ids
 
     def decide_merge(self, merge_id: int, decision: str, *, now: datetime) -> MergeRecord:
         if decision not in ("merge", "rejected", "undone"):
@@ -360,11 +350,11 @@ class SqlRegistry(RegistryTier):
             record = sql_graph.decide_merge(connection, merge_id, decision, now=now.timestamp())
             if record is None:
                 raise InvalidRequestError(f"got merge_id={merge_id!r}, which is not in the merge log; `rag2 graph merges` lists it.")
-            self._follow_merge(connection, record.kept_id, record.absorbed_id)
+            self._follow_merges(connection, {record.kept_id, record.absorbed_id})
         return record
 
-    def _follow_merge(self, connection: Connection, kept_id: str, absorbed_id: str) -> None:
-        chunks = sql_graph.chunks_mentioning(connection, [kept_id, absorbed_id])
+    def _follow_merges(self, connection: Connection, entity_ids: Collection[str]) -> None:
+        chunks = sql_graph.chunks_mentioning(connection, entity_ids)
         sql_writing.owe_chunks(connection, "graph", chunks)
         sql_writing.knowledge_changed(connection, chunks)
         self._canonical.clear()

@@ -230,25 +230,23 @@ def chunks_mentioning(connection: Connection, entity_ids: Collection[str]) -> di
     return found
 
 
-def record_merge(
-    connection: Connection, *, namespace: str, kept_id: str, absorbed_id: str, decision: str, score: float, reason: str, now: float
-) -> int:
+def record_merge(connection: Connection, record: MergeRecord, *, now: float) -> int:
     """Write a merge decision to the log; returns its id. A pair already decided keeps its decision, and its id is returned."""
     pair = or_(
-        and_(t.merges.c.kept_id == kept_id, t.merges.c.absorbed_id == absorbed_id),
-        and_(t.merges.c.kept_id == absorbed_id, t.merges.c.absorbed_id == kept_id),
+        and_(t.merges.c.kept_id == record.kept_id, t.merges.c.absorbed_id == record.absorbed_id),
+        and_(t.merges.c.kept_id == record.absorbed_id, t.merges.c.absorbed_id == record.kept_id),
     )
-    known = connection.execute(select(t.merges.c.merge_id).where(t.merges.c.namespace == namespace, pair)).scalar()
+    known = connection.execute(select(t.merges.c.merge_id).where(t.merges.c.namespace == record.namespace, pair)).scalar()
     if known is not None:
         return int(known)
     row = connection.execute(
         insert(t.merges).values(
-            namespace=namespace,
-            kept_id=kept_id,
-            absorbed_id=absorbed_id,
-            decision=decision,
-            score=score,
-            reason=reason,
+            namespace=record.namespace,
+            kept_id=record.kept_id,
+            absorbed_id=record.absorbed_id,
+            decision=record.decision,
+            score=record.score,
+            reason=record.reason,
             decided_at=now,
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
 from rag2_memory.records import DocumentWrite, Knowledge
 from rag2_memory.tiers import sql_schema as t
@@ -18,70 +18,107 @@ from rag2_memory.tiers.sql_values import batched, insert_new, pairs, seconds, to
 from rag2_memory.types import INDEX_TIERS, TierName
 
 
-def write_version(connection: Connection, item: DocumentWrite, *, now: float) -> None:
-    """Record a document's new version as pending, and what every index owes for it; a pending version not yet published is replaced."""
-    document, key = item.document, item.key
-    source_acl = to_json(sorted(document.acl))
-    acl = source_acl
-    row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).first()
-    if row is None:
-        version = 1
-        connection.execute(
-            insert(t.documents).values(
-                document_key=key, namespace=item.namespace, document_id=document.id, state="live", restricted=bool(document.acl)
-            )
-        )
-        insert_new(connection, t.namespaces, [{"namespace": item.namespace, "generation": 0}])
-        insert_new(connection, t.permissions, [{"document_key": key, "principal": principal} for principal in sorted(document.acl)])
-    else:
-        if row.pending_version is not None:
-            drop_versions(connection, [(key, row.pending_version)])
-        if row.source_acl == source_acl and row.state == "live":
-            acl = row.pending_acl if row.pending_acl is not None else to_json(permissions_of(connection, key))
-        newest = connection.execute(select(func.max(t.versions.c.version)).where(t.versions.c.document_key == key)).scalar()
-        version = (newest or 0) + 1
-    turn = document.turn
-    connection.execute(
-        update(t.documents)
-        .where(t.documents.c.document_key == key)
-        .values(
-            uri=document.uri,
-            root=item.root,
-            pending_version=version,
-            pending_acl=acl,
-            source_acl=source_acl,
-            thread_id=turn.thread_id if turn else None,
-            turn_ordinal=turn.ordinal if turn else None,
-        )
+def write_versions(connection: Connection, items: Sequence[DocumentWrite], *, now: float) -> None:
+    """Record new versions as pending, and what every index owes for them; a pending version not yet published is replaced."""
+    rows = _existing(connection, [item.key for item in items])
+    _add_documents(connection, [item for item in items if item.key not in rows])
+    versions = {item.key: _next_version(connection, item, rows[item.key]) if item.key in rows else 1 for item in items}
+    insert_new(connection, t.versions, [_version_row(item, versions[item.key]) for item in items])
+    _write_chunks(connection, items, versions)
+    everything = Knowledge(
+        entities=tuple({entity.id: entity for item in items for entity in item.knowledge.entities}.values()),
+        mentions=tuple(mention for item in items for mention in item.knowledge.mentions),
+        assertions=tuple(assertion for item in items for assertion in item.knowledge.assertions),
     )
-    connection.execute(
-        insert(t.versions).values(
-            document_key=key,
-            version=version,
-            content_hash=item.content_hash,
-            title=document.title,
-            media_type=document.media_type,
-            metadata=to_json(dict(document.metadata)),
-            speaker=turn.speaker if turn else None,
-            spoken_at=seconds(turn.at) if turn else None,
-            modified_at=seconds(document.modified_at),
-        )
-    )
-    _write_chunks(connection, item, version)
-    write_knowledge(connection, item.knowledge, now=now)
-    fresh = sorted({chunk.id for chunk in item.chunks} - _indexed_already(connection, item, version))
-    owe(connection, INDEX_TIERS, item.namespace, key, fresh)
-    if turn is not None:
-        _owe_windows(connection, connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one())
+    write_knowledge(connection, everything, now=now)
+    owed = []
+    for item in items:
+        held = _indexed_already(connection, item, versions[item.key]) if item.key in rows else set()
+        owed.append((item.namespace, item.key, sorted({chunk.id for chunk in item.chunks} - held)))
+    owe_many(connection, INDEX_TIERS, owed)
+    for item in items:
+        if item.document.turn is not None:
+            _owe_windows(connection, _existing(connection, [item.key])[item.key])
 
 
-def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> None:
-    key = item.key
+def _existing(connection: Connection, keys: Sequence[str]) -> dict[str, Row[Any]]:
+    found: dict[str, Row[Any]] = {}
+    for part in batched(keys):
+        for row in connection.execute(select(t.documents).where(t.documents.c.document_key.in_(part))):
+            found[row.document_key] = row
+    return found
+
+
+def _add_documents(connection: Connection, items: Sequence[DocumentWrite]) -> None:
+    """Add rows for documents that the registry does not know, invisible until their first version is published."""
+    insert_new(
+        connection,
+        t.documents,
+        [
+            {
+                "document_key": item.key,
+                "namespace": item.namespace,
+                "document_id": item.document.id,
+                "state": "live",
+                "restricted": bool(item.document.acl),
+                **_pending(item, 1, to_json(sorted(item.document.acl))),
+            }
+            for item in items
+        ],
+    )
+    insert_new(connection, t.namespaces, [{"namespace": name, "generation": 0} for name in sorted({item.namespace for item in items})])
+    granted = [{"document_key": item.key, "principal": principal} for item in items for principal in sorted(item.document.acl)]
+    insert_new(connection, t.permissions, granted)
+
+
+def _next_version(connection: Connection, item: DocumentWrite, row: Row[Any]) -> int:
+    """Have a known document wait for its next version; returns its number."""
+    acl = source_acl = to_json(sorted(item.document.acl))
+    if row.pending_version is not None:
+        drop_versions(connection, [(item.key, row.pending_version)])
+    if row.source_acl == source_acl and row.state == "live":
+        acl = row.pending_acl if row.pending_acl is not None else to_json(permissions_of(connection, item.key))
+    newest = connection.execute(select(func.max(t.versions.c.version)).where(t.versions.c.document_key == item.key)).scalar()
+    version = max(newest or 0, row.live_version or 0) + 1
+    connection.execute(update(t.documents).where(t.documents.c.document_key == item.key).values(**_pending(item, version, acl)))
+    return version
+
+
+def _pending(item: DocumentWrite, version: int, acl: str) -> dict[str, Any]:
+    turn = item.document.turn
+    return {
+        "uri": item.document.uri,
+        "root": item.root,
+        "pending_version": version,
+        "pending_acl": acl,
+        "source_acl": to_json(sorted(item.document.acl)),
+        "thread_id": turn.thread_id if turn else None,
+        "turn_ordinal": turn.ordinal if turn else None,
+    }
+
+
+def _version_row(item: DocumentWrite, version: int) -> dict[str, Any]:
+    document, turn = item.document, item.document.turn
+    return {
+        "document_key": item.key,
+        "version": version,
+        "content_hash": item.content_hash,
+        "title": document.title,
+        "media_type": document.media_type,
+        "metadata": to_json(dict(document.metadata)),
+        "speaker": turn.speaker if turn else None,
+        "spoken_at": seconds(turn.at) if turn else None,
+        "modified_at": seconds(document.modified_at),
+    }
+
+
+def _write_chunks(connection: Connection, items: Sequence[DocumentWrite], versions: Mapping[str, int]) -> None:
     insert_new(
         connection,
         t.parents,
         [
-            {"parent_id": p.id, "document_key": key, "heading_path": to_json(p.heading_path), "text": p.text, "tokens": p.tokens}
+            {"parent_id": p.id, "document_key": item.key, "heading_path": to_json(p.heading_path), "text": p.text, "tokens": p.tokens}
+            for item in items
             for p in item.parents
         ],
     )
@@ -89,7 +126,15 @@ def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> 
         connection,
         t.version_parents,
         [
-            {"document_key": key, "version": version, "position": position, "parent_id": p.id, "start": p.start, "end": p.end}
+            {
+                "document_key": item.key,
+                "version": versions[item.key],
+                "position": position,
+                "parent_id": p.id,
+                "start": p.start,
+                "end": p.end,
+            }
+            for item in items
             for position, p in enumerate(item.parents)
         ],
     )
@@ -99,12 +144,13 @@ def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> 
         [
             {
                 "chunk_id": c.id,
-                "document_key": key,
+                "document_key": item.key,
                 "heading_path": to_json(c.heading_path),
                 "text": c.text,
                 "tokens": c.tokens,
                 "embed_hash": embed_hash,
             }
+            for item in items
             for c, embed_hash in zip(item.chunks, item.embed_hashes, strict=True)
         ],
     )
@@ -113,14 +159,15 @@ def _write_chunks(connection: Connection, item: DocumentWrite, version: int) -> 
         t.occurrences,
         [
             {
-                "document_key": key,
-                "version": version,
+                "document_key": item.key,
+                "version": versions[item.key],
                 "ordinal": c.ordinal,
                 "chunk_id": c.id,
                 "parent_id": c.parent_id,
                 "start": c.start,
                 "end": c.end,
             }
+            for item in items
             for c in item.chunks
         ],
     )
@@ -196,9 +243,15 @@ def store_vectors(connection: Connection, vectors: Mapping[str, NDArray[np.float
 
 def owe(connection: Connection, tiers: Iterable[TierName], namespace: str, key: str, chunk_ids: Sequence[str]) -> None:
     """Record in the journal that these chunks may differ between the registry and those indexes."""
+    owe_many(connection, tiers, [(namespace, key, chunk_ids)])
+
+
+def owe_many(connection: Connection, tiers: Iterable[TierName], debts: Sequence[tuple[str, str, Sequence[str]]]) -> None:
+    """As `owe` for several documents: `(namespace, document key, chunk ids)` each."""
     rows = [
         {"tier": tier, "namespace": namespace, "document_key": key, "chunk_ids": json.dumps(part), "attempts": 0, "not_before": 0.0}
         for tier in tiers
+        for namespace, key, chunk_ids in debts
         for part in batched(chunk_ids, 500)
     ]
     if rows:
@@ -214,39 +267,65 @@ def publish(connection: Connection, *, now: float, keep_versions: int, keys: Col
     owed = exists().where(t.journal.c.document_key == t.documents.c.document_key, t.journal.c.tier.in_(INDEX_TIERS))
     query = select(t.documents).where(t.documents.c.pending_version.is_not(None), ~owed)
     rows = connection.execute(query).all()
-    published = []
+    chosen = [row for row in rows if keys is None or row.document_key in keys]
+    if not chosen:
+        return []
+    _switch(connection, chosen, now)
+    for row in chosen:
+        if row.live_version is not None:
+            trim_versions(connection, row.document_key, row.namespace, keep_versions)
+    changed(connection, {row.namespace for row in chosen})
+    return [row.document_key for row in chosen]
+
+
+def _switch(connection: Connection, rows: Sequence[Row[Any]], now: float) -> None:
+    """Make pending versions the live ones: version, title and permissions change together."""
+    before = _chunks_of(connection, {row.document_key: row.live_version for row in rows if row.live_version is not None})
+    after = _chunks_of(connection, {row.document_key: row.pending_version for row in rows})
     for row in rows:
-        if keys is not None and row.document_key not in keys:
-            continue
-        _publish_one(connection, row.document_key, row.namespace, row.live_version, row.pending_version, json.loads(row.pending_acl), now)
-        trim_versions(connection, row.document_key, row.namespace, keep_versions)
-        published.append(row.document_key)
-    changed(connection, {row.namespace for row in rows if row.document_key in published})
-    return published
-
-
-def _publish_one(connection: Connection, key: str, namespace: str, live: int | None, pending: int, acl: list[str], now: float) -> None:
-    before = version_chunks(connection, key, live) if live is not None else set()
-    after = version_chunks(connection, key, pending)
-    set_permissions(connection, key, acl)
+        acl = json.loads(row.pending_acl)
+        if row.live_version is not None or bool(acl) != bool(row.restricted):
+            set_permissions(connection, row.document_key, acl)
     connection.execute(
         update(t.documents)
-        .where(t.documents.c.document_key == key)
-        .values(live_version=pending, pending_version=None, pending_acl=None, state="live")
+        .where(t.documents.c.document_key == bindparam("key"))
+        .values(live_version=bindparam("now_live"), pending_version=None, pending_acl=None, state="live"),
+        [{"key": row.document_key, "now_live": row.pending_version} for row in rows],
     )
-    this = (t.versions.c.document_key == key, t.versions.c.version == pending)
-    modified = connection.execute(select(t.versions.c.modified_at).where(*this)).scalar()
-    first = pending == 1
-    effective = min(now, modified) if first and modified is not None else now
-    connection.execute(update(t.versions).where(*this).values(recorded_at=now, effective_from=effective))
-    if live is not None:
+    # A first version counts from its own date where it has one, so that an archive ingested today has a past.
+    effective = case((and_(t.versions.c.version == 1, t.versions.c.modified_at < now), t.versions.c.modified_at), else_=now)
+    connection.execute(
+        update(t.versions)
+        .where(t.versions.c.document_key == bindparam("key"), t.versions.c.version == bindparam("number"))
+        .values(recorded_at=now, effective_from=effective),
+        [{"key": row.document_key, "number": row.pending_version} for row in rows],
+    )
+    superseded = [{"key": row.document_key, "number": row.live_version} for row in rows if row.live_version is not None]
+    if superseded:
         connection.execute(
             update(t.versions)
-            .where(t.versions.c.document_key == key, t.versions.c.version == live, t.versions.c.retired_at.is_(None))
-            .values(retired_at=now)
+            .where(
+                t.versions.c.document_key == bindparam("key"),
+                t.versions.c.version == bindparam("number"),
+                t.versions.c.retired_at.is_(None),
+            )
+            .values(retired_at=now),
+            superseded,
         )
     # A changed title or permission concerns every chunk, a changed text only those that came or went; the cache decides by content.
-    owe(connection, ("cache",), namespace, key, sorted(before | after) or [""])
+    concerned = {row.document_key: before.get(row.document_key, set()) | after.get(row.document_key, set()) for row in rows}
+    owe_many(connection, ("cache",), [(row.namespace, row.document_key, sorted(concerned[row.document_key]) or [""]) for row in rows])
+
+
+def _chunks_of(connection: Connection, versions: Mapping[str, int]) -> dict[str, set[str]]:
+    """Return the chunk ids of one version of each document."""
+    found: dict[str, set[str]] = {}
+    for part in batched(sorted(versions)):
+        columns = (t.occurrences.c.document_key, t.occurrences.c.version, t.occurrences.c.chunk_id)
+        for key, version, chunk_id in connection.execute(select(*columns).where(t.occurrences.c.document_key.in_(part))):
+            if version == versions[key]:
+                found.setdefault(key, set()).add(chunk_id)
+    return found
 
 
 def version_chunks(connection: Connection, key: str, version: int) -> set[str]:
