@@ -60,9 +60,15 @@ def console(*, errors: bool = False) -> Console:
     """Return a console on today's stdout or stderr; colours, widths and NO_COLOR are rich's business."""
     from rich.console import Console
 
+    class Terminal(Console):
+        """A console that leaves a closed pipe to the top of the command line."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream: TextIO = sys.stderr if errors else sys.stdout
     piped = not stream.isatty()
-    return Console(file=stream, highlight=False, emoji=False, markup=False, width=PIPED_WIDTH if piped else None)
+    return Terminal(file=stream, highlight=False, emoji=False, markup=False, width=PIPED_WIDTH if piped else None)
 
 
 def say(text: str, *, style: str = "") -> None:
