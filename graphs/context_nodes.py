@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rag2_memory.context import Context, compile_context
@@ -22,7 +23,7 @@ def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]
     if found.vector is not None:
         written["vector"] = found.vector
     if found.entry is not None:
-        context = Context.from_json(found.entry.payload)
+        context = replace(Context.from_json(found.entry.payload), query=request.query)
         written |= {"context": context, "facts": list(context.facts)}
     return written | {"trace": [current.record]}
 

@@ -48,7 +48,7 @@ class BudgetTooSmallError(InvalidRequestError):
     def __init__(self, *, budget_tokens: int, needed_tokens: int) -> None:
         self.budget_tokens, self.needed_tokens = budget_tokens, needed_tokens
         super().__init__(
-            f"a budget of {budget_tokens} tokens cannot hold the fixed parts of a context (guidelines, frame and response "
+            f"a budget of {budget_tokens} tokens cannot hold the fixed parts of a context (guidelines, query, frame and response "
             f"reserve), which need {needed_tokens}. Raise the budget to at least {needed_tokens} tokens or shorten the guidelines."
         )
 
