@@ -250,9 +250,9 @@ class Memory:
         self._refresh_cache()
 
     def _settle(self, namespace: str) -> None:
-        """Compare new names with known ones, have the graph follow, and the cache."""
-        if self._resolver.resolve_new(namespace):
-            self._sync.drain()
+        """Compare new names with known ones, have the indexes follow (what publishing dropped included), and the cache."""
+        self._resolver.resolve_new(namespace)
+        self._sync.drain()
         self._refresh_cache()
 
     def _refresh_cache(self) -> None:
