@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,11 @@ def best_hits(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
 
 def scored_exactly(query: Vector, vectors: Mapping[str, Vector], k: int) -> list[Hit]:
     """Return the exact k best of some vectors by cosine."""
-    return _ranked(query, list(vectors), np.stack(list(vectors.values())), k) if vectors else []
+    return _ranked(query, list(vectors), np.array(list(vectors.values()), dtype=np.float32), k) if vectors else []
 
 
 def _ranked(query: Vector, ids: Sequence[str], rows: NDArray[np.float32], k: int) -> list[Hit]:
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * np.linalg.norm(query)
     scores = (rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)).round(SCORE_DECIMALS)
     kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if k < len(ids) else np.arange(len(ids))
     return best_hits(((ids[i], float(scores[i])) for i in kept.tolist()), k)
@@ -116,7 +116,7 @@ class Copies:
 
 
 class VectorCache:
-    """The vectors last asked for, by collection and id. A write makes what was read before it unfit to be kept.
+    """Vectors lately read, by collection and id; the oldest go first. A write makes what was read before it unfit to be kept.
 
     Args:
         size: Vectors kept at most.
@@ -124,7 +124,7 @@ class VectorCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._vectors: OrderedDict[tuple[str, str], Vector] = OrderedDict()
+        self._vectors: dict[tuple[str, str], Vector] = {}
         self._generation = 0
         self._lock = threading.Lock()
 
@@ -132,9 +132,8 @@ class VectorCache:
         """Return what is known, what is not, and the generation to hand to `put`."""
         with self._lock:
             found = {key: vector for key in ids if (vector := self._vectors.get((name, key))) is not None}
-            for key in found:
-                self._vectors.move_to_end((name, key))
-            return found, [key for key in ids if key not in found], self._generation
+            missing = [key for key in ids if key not in found] if len(found) < len(ids) else []
+            return found, missing, self._generation
 
     def put(self, name: str, vectors: Mapping[str, Vector], generation: int) -> None:
         """Keep vectors that were read in a generation, unless it has passed."""
@@ -143,8 +142,9 @@ class VectorCache:
                 return
             for key, vector in vectors.items():
                 self._vectors[name, key] = vector
-            while len(self._vectors) > self._size:
-                self._vectors.popitem(last=False)
+            surplus = max(0, len(self._vectors) - self._size)
+            for oldest in list(islice(self._vectors, surplus)):
+                del self._vectors[oldest]
 
     def forget(self, name: str, ids: Sequence[str]) -> None:
         """Start a generation without these vectors."""

@@ -131,6 +131,22 @@ def test_a_server_that_is_gone_is_unavailable_and_not_corrupt(tmp_path: Path) ->
     assert not isinstance(caught.value, CorruptIndexError)
 
 
+def test_a_server_cleared_by_somebody_else_is_looked_at_again(server: int) -> None:
+    mine, other = (ChromaVectorTier(client=client_of(server), dimensions=DIMENSIONS) for _ in range(2))
+    copies, vectors = [f"c{i:02}" for i in range(3 * MAX_COPIES)], unit_vectors(2)
+    mine.upsert(["a"], vectors[:1], namespace="default")
+    assert found(mine, vectors[0]) == ["a"]
+    other.clear()
+    with pytest.raises(BackendUnavailableError):
+        found(mine, vectors[0])
+    assert found(mine, vectors[0]) == []
+    other.upsert(copies, np.repeat(vectors[1:], len(copies), axis=0), namespace="default")
+    assert found(mine, vectors[1], k=100) == copies
+    other.delete(copies[-5:], namespace="default")
+    assert found(mine, vectors[1], k=100) == copies[:-5]
+    assert mine.search(vectors[1], k=3, namespace="default", among=copies[-6:])[0].id == copies[-6]
+
+
 def test_two_tiers_in_memory_share_nothing_with_each_other_or_with_an_ephemeral_client() -> None:
     vectors = unit_vectors(1)
     bystander = chromadb.EphemeralClient()
@@ -251,6 +267,23 @@ def test_a_mark_left_between_saves_does_no_harm(tmp_path: Path) -> None:
     assert len(list(tier.ids(namespace="default"))) == SYNC_THRESHOLD
     tier.close()
     assert not (path / "writing").exists()
+
+
+def test_the_mark_stands_while_chroma_writes_and_not_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upsert, seen = chromadb.Collection.upsert, []
+
+    def watched(self: chromadb.Collection, **options: object) -> None:
+        seen.append((tmp_path / "writing").exists())
+        upsert(self, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chromadb.Collection, "upsert", watched)
+    tier = ChromaVectorTier(tmp_path, dimensions=DIMENSIONS)
+    tier.upsert(["a"], unit_vectors(1), namespace="default")
+    tier.upsert(["b"], unit_vectors(1), namespace="default")
+    found(tier, unit_vectors(1)[0], namespace="other")
+    assert seen == [True, True]
+    assert not (tmp_path / "writing").exists()
+    tier.close()
 
 
 WRITER = """
