@@ -7,7 +7,9 @@ message that calls it data, so that it cannot pose as instructions or as another
 from __future__ import annotations
 
 import json
+import random
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -176,12 +178,20 @@ class LLMExtractor:
         return problem
 
     def _answers(self, prompts: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        runnable = self._runnable().with_retry(
-            retry_if_exception_type=(Exception,),
-            stop_after_attempt=self._attempts,
-            exponential_jitter_params={"initial": self._backoff_seconds, "jitter": self._backoff_seconds},
-        )
-        yield from runnable.batch_as_completed(list(prompts), config={"max_concurrency": self._max_concurrency}, return_exceptions=True)
+        from langchain_core.runnables import RunnableLambda
+
+        asked = self._runnable()
+
+        def ask(prompt: Any) -> Any:
+            for attempt in range(1, self._attempts):
+                try:
+                    return asked.invoke(prompt)
+                except Exception:  # every provider raises its own kinds; the last attempt's is reported
+                    time.sleep(self._backoff_seconds * 2 ** (attempt - 1) * random.uniform(1.0, 1.5))
+            return asked.invoke(prompt)
+
+        limited = RunnableLambda(ask)
+        yield from limited.batch_as_completed(list(prompts), config={"max_concurrency": self._max_concurrency}, return_exceptions=True)
 
     def _runnable(self) -> Runnable[Any, Any]:
         if self._mode != "text":

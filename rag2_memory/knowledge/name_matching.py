@@ -56,6 +56,7 @@ _ENTITY = re.compile(r"\s*&\s*#\s*(\d+)\s*;\s*")
 _HONORIFICS = frozenset("mr mrs ms miss dr prof professor sir dame lord lady hon rev mx herr frau eng ing".split())
 _DEGREES = frozenset("phd md esq msc bsc mba frs obe".split())
 _SUFFIXES = frozenset("jr sr i ii iii iv v vi vii viii ix x xi xii xiii xiv xv xvi".split())
+_NUMERAL = re.compile(r" [IVX]+\.?$")
 _PARTICLES = frozenset("van von der den de del della di da dos das du la le el al bin ibn ben ter ten af zu st san".split())
 """Left out inside a name; at its start such a word is rather a given name or initials."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -150,8 +151,9 @@ def person_name(name: str) -> PersonName:
     while len(words) > 1 and words[0] in _HONORIFICS:
         del words[0]
     suffix = ""
-    while len(words) > 1 and words[-1] in _SUFFIXES | _DEGREES:
-        suffix = words.pop() if words[-1] in _SUFFIXES and len(words) > 2 - (words[-1] in ("jr", "sr")) else words.pop() and suffix
+    while len(words) > 1 and (words[-1] in _DEGREES or (words[-1] in _SUFFIXES and (words[-1] in ("jr", "sr") or _NUMERAL.search(text)))):
+        last = words.pop()
+        suffix = last if last in _SUFFIXES else suffix
     if not words:
         return PersonName((), "")
     words = [word for place, word in enumerate(words) if place in (0, len(words) - 1) or word not in _PARTICLES]
@@ -342,7 +344,7 @@ def _spelling(one: str, other: str) -> NameMatch:
 @lru_cache(maxsize=65_536)
 def _numbers(name: str) -> tuple[str, ...]:
     """The digits of a name, which are never a matter of spelling, and the letters that count like them (`v2`, `Beta II`)."""
-    return tuple(sorted(number.lstrip("0") or "0" for number in re.findall(r"\d+", name)))
+    return tuple(sorted(number.lstrip("0") or "0" for number in re.findall(r"\d+", " ".join(thing_tokens(name)))))
 
 
 def is_acronym(short: str, long: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag2_memory.knowledge.dates import find_dates
@@ -93,6 +93,7 @@ def test_a_missing_year_is_the_past_one_for_questions_and_the_nearest_one_for_do
     assert find_dates("29 February", reference=now)[0].start.year == 2024
 
 
+@settings(deadline=None)
 @given(st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2099, 12, 31)))
 def test_every_day_is_read_back_from_every_way_of_writing_it(moment: datetime) -> None:
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=timezone.utc)
@@ -106,6 +107,7 @@ def test_every_day_is_read_back_from_every_way_of_writing_it(moment: datetime) -
         assert (span.start, span.end) == (day, day + timedelta(days=1))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     spans = find_dates(text, reference=datetime(2026, 6, 20, tzinfo=timezone.utc))

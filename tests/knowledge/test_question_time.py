@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag2_memory.knowledge.question_time import DatedEvent, EventReference, TimeWindow, match_event, question_window, time_expression
@@ -125,6 +125,7 @@ def test_an_event_is_matched_by_its_words_and_its_month() -> None:
     assert match_event(EventReference(phrase="penetration test", relation="after", within=may), events) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_question_breaks_the_reader(question: str) -> None:
     window = question_window(question, now=datetime(2026, 6, 20, tzinfo=timezone.utc))

@@ -6,7 +6,7 @@ import random
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag2_memory.knowledge.assembly import edge_id
@@ -185,6 +185,7 @@ days = st.integers(0, 40).map(lambda day: (datetime(2025, 1, 1, tzinfo=timezone.
 holders = st.lists(st.tuples(st.sampled_from("abcd"), days), min_size=1, max_size=8, unique=True)
 
 
+@settings(deadline=None)
 @given(holders, st.integers(0, 1_000))
 def test_dated_holders_are_closed_as_a_simple_sweep_says(stated: list[tuple[str, str]], seed: int) -> None:
     """Compared with an independent rule: a stretch ends at the earliest later start of somebody else."""
@@ -198,6 +199,7 @@ def test_dated_holders_are_closed_as_a_simple_sweep_says(stated: list[tuple[str,
         assert window == Window(valid_from=utc(day), valid_to=expected)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from([LEAD, DEPENDS]), st.none() | days, st.none() | days, st.sampled_from(["", "2025-06-01", "2026-01-01"])),
