@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
-from rag2_memory import Document, Memory
+from rag2_memory import Document, InvalidRequestError, Memory
 from rag2_memory.records import LexicalDocument
 from rag2_memory.tiers.analysis import Analyzer, lexical_digest
 from rag2_memory.tiers.base import LexicalField, LexicalTier
@@ -22,13 +22,16 @@ class Fts5LexicalTier(LexicalTier):
 
     def upsert(self, documents: Sequence[LexicalDocument]) -> None:
         self.delete([document.id for document in documents])
-        rows = [(d.id, d.namespace, lexical_digest(d), _hexed(self._terms(d.text)), _hexed(self._terms(d.window))) for d in documents]
+        latest = {document.id: document for document in documents}.values()
+        rows = [(d.id, d.namespace, lexical_digest(d), _hexed(self._terms(d.text)), _hexed(self._terms(d.window))) for d in latest]
         self._db.executemany("INSERT INTO words VALUES (?, ?, ?, ?, ?)", rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         self._db.executemany("DELETE FROM words WHERE id = ?", [(name,) for name in ids])
 
     def search(self, query: str, *, k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
+        if k < 1:
+            raise InvalidRequestError(f"got k={k}; needed at least 1.")
         terms = sorted({f'{field}:"{term}"' for term in _hexed(self._terms(query)).split()})
         found = "SELECT id, -bm25(words) FROM words WHERE words MATCH ? AND namespace = ? ORDER BY bm25(words), id LIMIT ?"
         return [Hit(*row) for row in self._db.execute(found, (" OR ".join(terms), namespace, k))] if terms else []
