@@ -237,8 +237,7 @@ class Memory:
             rebuild_tier(tier, self._sync)
             self._folder.restored(tier)
         self._catch_up()
-        for namespace in registry.namespaces():
-            self._settle(namespace)
+        self._settle(*registry.namespaces())
         if registry.note(COMPACTION_OWED) == "yes":
             self._compact()
 
@@ -249,9 +248,10 @@ class Memory:
         self._sync.drain()
         self._refresh_cache()
 
-    def _settle(self, namespace: str) -> None:
+    def _settle(self, *namespaces: str) -> None:
         """Compare new names with known ones, have the indexes follow (what publishing dropped included), and the cache."""
-        self._resolver.resolve_new(namespace)
+        for namespace in namespaces:
+            self._resolver.resolve_new(namespace)
         self._sync.drain()
         self._refresh_cache()
 
