@@ -38,7 +38,7 @@ from rag2_memory.tiers.vector_chroma import ChromaVectorTier
 STEPS: dict[type, tuple[str, ...]] = {
     SqlRegistry: (
         *("write", "publish", "hide", "unarchive", "set_acl", "relocate", "purge", "compact", "annotate", "store_vectors", "set_windows"),
-        *("settle", "postpone", "owe", "add_knowledge", "mark_compared", "record_merge", "note"),
+        *("settle", "postpone", "owe", "add_knowledge", "mark_compared", "record_merges", "note"),
     ),
     ChromaVectorTier: ("upsert", "delete", "clear"),
     TantivyLexicalTier: ("upsert", "delete", "clear"),
@@ -111,6 +111,12 @@ def say(memory: Memory, *turns: tuple[str, str]) -> None:
     memory.remember([{"role": "user", "name": "Ada", "content": text, "id": name} for name, text in turns], thread_id="t")
 
 
+def recall_and_say(memory: Memory) -> None:
+    """Have the cache hold a context, and then change what it was made of."""
+    memory.recall(QUESTIONS[0], budget=4_000)
+    say(memory, ("m4", "Zanzibar is far."))
+
+
 OPERATIONS: tuple[tuple[str, Callable[[Memory, Path], object]], ...] = (
     ("ingest a folder", lambda memory, docs: memory.ingest(docs)),
     ("ingest what changed", lambda memory, docs: memory.ingest(docs)),
@@ -120,7 +126,7 @@ OPERATIONS: tuple[tuple[str, Callable[[Memory, Path], object]], ...] = (
     ),
     ("restrict", lambda memory, docs: memory.set_acl("beta.md", ["user:ada"])),
     ("prune", lambda memory, docs: memory.ingest(docs)),
-    ("recall, then remember", lambda memory, docs: (memory.recall(QUESTIONS[0], budget=4_000), say(memory, ("m4", "Zanzibar is far.")))),
+    ("recall, then remember", lambda memory, docs: recall_and_say(memory)),
     ("archive", lambda memory, docs: archive_once(memory)),
     ("restore", lambda memory, docs: restore_once(memory)),
     ("forget a page", lambda memory, docs: absent_is_fine(lambda: memory.forget("gamma.md"))),
@@ -232,7 +238,8 @@ def _tell(pipe: int, key: str, value: Any) -> None:
 
 
 def _listen(pipe: int, child: int, kill_after: float | None) -> dict[str, Any]:
-    told, rest, deadline = {}, b"", time.monotonic() + CHILD_SECONDS
+    told: dict[str, Any] = {}
+    rest, deadline = b"", time.monotonic() + CHILD_SECONDS
     while True:
         if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             told |= {} if kill_after is not None and "opened" in told else {"error": f"no end within {CHILD_SECONDS} s"}
@@ -353,7 +360,7 @@ class Harness:
         for key in ("verified", "verified again"):
             if second.get(key):
                 yield f"{key}: {second[key]}"
-        empty = {"documents": {}}
+        empty: dict[str, Any] = {"documents": {}}
         before = self.pictures[number - 1] if number else empty
         after, found = self.pictures[number], second["found"]
         old, new, held = before["documents"], after["documents"], found["documents"]
