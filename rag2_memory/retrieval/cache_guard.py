@@ -176,7 +176,7 @@ def _wording(one: Reading, other: Reading) -> Verdict:
         return Verdict(allowed=True, reason="the same words")
     if not one.subjects & other.subjects and not one.names & other.names:
         return Verdict(allowed=False, rule="wording", reason=f"no word in common: {shown}")
-    if fewer and (more == 1 or _one_place(one, other)):
+    if (_one_place(one, other) and (fewer or _one_word(one, other))) or (more == 1 and fewer):
         return Verdict(allowed=False, rule="substitution", reason=f"one place replaced: {shown}")
     if more == 1:
         return Verdict(allowed=True, reason=f"one word more: {shown}", difference="added")
@@ -187,6 +187,16 @@ def _one_place(one: Reading, other: Reading) -> bool:
     """Whether all that differs stands in one place, with the same words before or after it."""
     steps = SequenceMatcher(None, one.content, other.content, autojunk=False).get_opcodes()
     return sum(step[0] != "equal" for step in steps) == 1
+
+
+def _one_word(one: Reading, other: Reading) -> bool:
+    """Whether one word stands for one other, be it a filler: `the value of x` against `the type of x`."""
+    steps = [step for step in SequenceMatcher(None, one.words, other.words, autojunk=False).get_opcodes() if step[0] != "equal"]
+    if len(steps) != 1:
+        return False
+    _, start, end, other_start, other_end = steps[0]
+    replaced = {*one.words[start:end], *other.words[other_start:other_end]}
+    return end - start == other_end - other_start == 1 and lexicon.FUNCTION_WORDS.isdisjoint(replaced)
 
 
 def _derived(word: str, others: frozenset[str]) -> bool:
@@ -253,7 +263,9 @@ def _antonyms(one: Reading, other: Reading) -> str:
 
 def _modality(one: Reading, other: Reading) -> str:
     """Whether something is, can be, should be or will be so are different questions."""
-    return f"asks {one.kind} / {other.kind}" if one.kind != other.kind and {one.kind, other.kind} <= YES_NO_KINDS else ""
+    if one.kind != other.kind and {one.kind, other.kind} <= YES_NO_KINDS:
+        return f"asks {one.kind} / {other.kind}"
+    return f"asks what {one.modal} / {other.modal} be" if {one.modal, other.modal} == {"may", "must"} else ""
 
 
 def _kinds(one: Reading, other: Reading) -> str:
@@ -288,7 +300,7 @@ def _lines(scope: frozenset[int]) -> str:
 def _direction(one: Reading, other: Reading) -> str:
     for before, marker, after in one.roles:
         for other_before, other_marker, other_after in other.roles:
-            if marker != other_marker or after == other_after or after not in other.content or other_after not in one.content:
+            if marker != other_marker or after == other_after or after not in other.canonical or other_after not in one.canonical:
                 continue
             alone = marker in _ONE_SIDED and not _has(one, marker, other_after) and not _has(other, marker, after)
             if alone or (before == other_after and after == other_before):
@@ -326,6 +338,8 @@ def _exchanged(one: Reading, other: Reading) -> str:
     x, y = list(one.content), list(other.content)
     if x == y or sorted(x) != sorted(y) or _SYMMETRIC & one.forms & other.forms or len(set(one.words) ^ set(other.words)) > 3:
         return ""
+    if sorted(one.canonical) == sorted(other.canonical):
+        return "the same words in another order"
     while x[0] == y[0]:
         del x[0], y[0]
     while x[-1] == y[-1]:

@@ -129,6 +129,8 @@ static|immutable|constant dynamic|mutable|variable
 synchronised parallel|concurrent
 horizontal|horizontally|row|rows vertical|vertically|column|columns
 odd even
+always|constantly sometimes|occasionally|rarely|seldom|often
+with instead
 same|identical|equal different|distinct|other|another
 ascend|ascending descend|descending
 input|inputs output|outputs

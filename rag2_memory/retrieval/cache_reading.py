@@ -112,6 +112,7 @@ _TENSES = (
     ("future", frozenset({"will", "shall"})),
     ("", frozenset({"can", "could", "should", "would", "may", "might", "must"})),
 )
+_MODALS = (("may", frozenset({"can", "could", "may", "might"})), ("must", frozenset({"must", "should", "shall"})))
 _AUXILIARIES = frozenset().union(*(words for _, words in _TENSES))
 _DO = frozenset({"do", "does", "did"})
 _CAPITALS = frozenset({"IT", "US", "WHO"})
@@ -133,6 +134,8 @@ class Reading:
     words: tuple[str, ...]
     forms: frozenset[str]
     """Every word and every stem."""
+    canonical: tuple[str, ...]
+    """The words as stems, synonyms being one."""
     content: tuple[str, ...]
     """Words that carry a subject, in order, with numbers in between."""
     subjects: frozenset[str]
@@ -153,6 +156,8 @@ class Reading:
     further: frozenset[str]
     """What a second question asks for."""
     tense: str
+    modal: str
+    """`may` or `must` where the question is about leave or duty."""
     subject_asked: bool
     """Whether the question word is the subject: `who reports to Ada`, not `who does Ada report to`."""
     roles: frozenset[tuple[str, str, str]]
@@ -176,7 +181,10 @@ def read(question: str) -> Reading:
     canonical = tuple(_canonical(stem) for stem in stems)
     lower = " ".join(plain.lower().split())
     kind = _kind(lower)
-    is_content = tuple(_is_content(word, token, before) for word, token, before in zip(words, tokens, ("", *words), strict=False))
+    is_content = tuple(
+        _is_content(word, token, before) or (token == "A" and bool(before))
+        for word, token, before in zip(words, tokens, ("", *words), strict=False)
+    )
     content = tuple(
         _number(word) or _date(word, token) or name
         for word, token, name, kept in zip(words, tokens, canonical, is_content, strict=True)
@@ -191,6 +199,7 @@ def read(question: str) -> Reading:
         text=question.casefold(),
         words=words,
         forms=frozenset(words) | frozenset(stems),
+        canonical=canonical,
         content=content,
         subjects=subjects,
         numbers=frozenset(_NUMBER.findall(plain)) | frozenset(filter(None, map(_number, words))),
@@ -204,6 +213,7 @@ def read(question: str) -> Reading:
         kind=kind,
         further=frozenset(_SECOND_QUESTION.findall(_SUBORDINATE.sub("", lower))),
         tense=_tense(words) or ("past" if subject_asked and past else "present" if subject_asked else ""),
+        modal="" if kind in ("how", "how_to") else next((modal for modal, auxiliaries in _MODALS if auxiliaries.intersection(words)), ""),
         subject_asked=subject_asked,
         roles=roles,
         passive_agent=next((after for _, marker, after in roles if marker == "by"), ""),
@@ -302,12 +312,12 @@ def _tense(words: Sequence[str]) -> str:
 
 
 def _roles(tokens: Sequence[str], words: Sequence[str], names: Sequence[str], kept: Sequence[bool]) -> frozenset[tuple[str, str, str]]:
-    counts = [keep or bool(_number(word) or _date(word, token)) for keep, word, token in zip(kept, words, tokens, strict=True)]
+    says = [keep or word not in lexicon.FUNCTION_WORDS for keep, word in zip(kept, words, strict=True)]
     roles = set()
     for at, word in enumerate(words):
         if word in _MARKERS:
-            before = next((names[i] for i in range(at - 1, max(-1, at - 4), -1) if counts[i]), "")
-            after = next((names[i] for i in range(at + 1, min(at + 4, len(words))) if counts[i]), "")
+            before = next((names[i] for i in range(at - 1, max(-1, at - 4), -1) if says[i]), "")
+            after = next((names[i] for i in range(at + 1, min(at + 4, len(words))) if says[i]), "")
             if after:
                 roles.add((before, word, after))
         if tokens[at].lower().endswith("'s") and kept[at]:

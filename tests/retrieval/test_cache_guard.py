@@ -93,6 +93,90 @@ REFUSED = {
     "wording": """
         What is the boiling point? | Which colour has grass?""",
 }
+NEAR_TWINS = """
+    gateway timeout default | gateway timeout maximum
+    turn notifications on for channel | turn notifications off for channel
+    why was the build skipped | why was the build not skipped
+    list users with admin rights | list users without admin rights
+    who hired Tom | who did Tom hire
+    services that call auth | services that auth calls
+    parent of node 7 | child of node 7
+    replace disk A with disk B | replace disk B with disk A
+    move from Redis to Postgres | move from Postgres to Redis
+    migrate Postgres to Redis | migrate Redis to Postgres
+    how do I mount a volume? | how do I unmount a volume?
+    how do I subscribe to alerts? | how do I unsubscribe from alerts?
+    is the endpoint deprecated? | is the endpoint supported?
+    do we support IE11 | do we no longer support IE11
+    does the CLI run on Windows? | does the CLI run on Linux?
+    what's the SLA for tier 1? | what's the SLA for tier 2?
+    how many days of leave do contractors get? | how many days of leave do employees get?
+    can interns access production? | can interns access staging?
+    when does the contract start? | when does the contract end?
+    when did the outage begin? | when did the outage end?
+    what caused the outage? | what fixed the outage?
+    who reported the bug? | who fixed the bug?
+    who wrote the RFC? | who reviewed the RFC?
+    cost per month of the pro plan | cost per year of the pro plan
+    price in dollars of the pro plan | price in euros of the pro plan
+    distance from Paris to Lyon in km | distance from Paris to Lyon in miles
+    temperature in Celsius in the store room | temperature in Fahrenheit in the store room
+    what happens if the primary fails? | what happens if the replica fails?
+    how to increase heap size in Java | how to decrease heap size in Java
+    how to scale out the workers | how to scale in the workers
+    Which country exports the most coffee? | Which country imports the most coffee?
+    Which country exports the most coffee? | Which country exports the least coffee?
+    What is the tallest building in Dubai? | What is the tallest building in Doha?
+    What was the first release of Alpha? | What was the last release of Alpha?
+    What was the first release of Alpha? | What was the second release of Alpha?
+    Who won the 2018 World Cup? | Who won the 2014 World Cup?
+    Who was president before Lincoln? | Who was president after Lincoln?
+    Is it legal to record calls? | Is it illegal to record calls?
+    What should I do before surgery? | What should I do after surgery?
+    Can I take aspirin with ibuprofen? | Can I take aspirin instead of ibuprofen?
+    What is the half-life of caffeine? | What is the half-life of nicotine?
+    Is ham halal? | Is beef halal?
+    Are bats mammals? | Are bats birds?
+    Do plants release oxygen at night? | Do plants release oxygen during the day?
+    How do I get from the airport to downtown? | How do I get from downtown to the airport?
+    Does A inherit from B? | Does B inherit from A?
+    Which is larger, Earth or Mars? | Which is smaller, Earth or Mars?
+    What does the left lever do? | What does the right lever do?
+    show orders above 100 EUR | show orders below 100 EUR
+    show orders above 100 EUR | show orders above 200 EUR
+    find files modified today | find files modified yesterday
+    find files larger than 1 MB | find files larger than 1 GB
+    find files larger than 1 MB | find files smaller than 1 MB
+    merge the branch into main | merge main into the branch
+    delete all rows except the newest | delete only the newest row
+    what is included in the free plan? | what is excluded from the free plan?
+    how do I make a repository public? | how do I make a repository private?
+    approve the pull request | reject the pull request
+    what are the known issues in v2.2? | what are the fixed issues in v2.2?
+    how do I sign an image? | how do I verify an image?
+    how do I encode base64? | how do I decode base64?
+    who is allowed to deploy? | who is forbidden to deploy?
+    who may deploy? | who must deploy?
+    when must I file taxes? | when can I file taxes?
+    what should I eat when sick? | what should I not eat when sick?
+    which tests always fail? | which tests sometimes fail?
+    which customers renewed? | which customers cancelled?
+    is the cache enabled by default? | is the cache disabled by default?
+    what is the value of x in the config? | what is the type of x in the config?
+    what did Ada say about Bob? | what did Bob say about Ada?
+    Ada's feedback on Bob's proposal | Bob's feedback on Ada's proposal
+    how do I upgrade from 2.3 to 2.4? | how do I upgrade from 2.4 to 2.5?
+    how do I upgrade from 2.3 to 2.4? | how do I downgrade from 2.4 to 2.3?
+    what's new in Python 3.11 | what's new in Python 3.12
+    minimum wage in Ohio | minimum wage in Idaho
+    flights to Rome on Friday | flights to Rome on Saturday
+    symptoms of type 1 diabetes | symptoms of type 2 diabetes
+    how do I cancel my subscription? | how do I renew my subscription?
+    how to close an account | how to open an account
+    what's our policy on remote work in Spain | what's our policy on remote work in Portugal
+"""
+"""Questions that differ in little and ask something else; most were written before the rules that refuse them."""
+
 ALLOWED = """
     How do I get rid of old log files? | What is the best way to delete old log files?
     Who leads the platform team? | Who is the lead of the platform team?
@@ -128,6 +212,12 @@ def test_a_difference_that_changes_the_question_refuses(rule: str, a: str, b: st
     assert verdict.rule == rule
     assert verdict.reason
     assert guard(b, a).rule == rule
+
+
+@pytest.mark.parametrize(("a", "b"), pairs(NEAR_TWINS))
+def test_a_near_twin_is_refused(a: str, b: str) -> None:
+    assert not guard(a, b).allowed
+    assert not guard(b, a).allowed
 
 
 @pytest.mark.parametrize(("a", "b"), pairs(ALLOWED))
@@ -297,7 +387,7 @@ def corpus(embed: Callable[[Sequence[str]], Vectors]) -> Vectors:
 def test_no_opposite_or_near_twin_is_served(embed: Callable[[Sequence[str]], Vectors], corpus: Vectors) -> None:
     twins = [(row["a"], row["b"]) for row in read_jsonl(ROOT / "tests" / "data" / "cache_near_twins.jsonl")]
     assert len(twins) == 300
-    assert served(twins + [pair for block in REFUSED.values() for pair in pairs(block)], embed, corpus) == []
+    assert served(twins + [pair for block in REFUSED.values() for pair in pairs(block)] + pairs(NEAR_TWINS), embed, corpus) == []
 
 
 @pytest.mark.slow
