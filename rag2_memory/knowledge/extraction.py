@@ -117,7 +117,11 @@ class PatternExtractor:
         names = dict.fromkeys(match[str(match.lastgroup)] for match in NAME.finditer(chunk.text))
         self._learn(names, lexicon)
         for unit in units(chunk.text, header=reading.header):
-            if unit.kind == "pair" and not (unit.item and reading.pending) and (field_of(unit.key) or stamp_of(unit.key) or not words_of(unit.text)):
+            if (
+                unit.kind == "pair"
+                and not (unit.item and reading.pending)
+                and (field_of(unit.key) or stamp_of(unit.key) or not words_of(unit.text))
+            ):
                 reading.pairs.append(unit)
                 continue
             self._close_pairs(reading, lexicon)

@@ -140,7 +140,9 @@ def _edge(
     extra = {"role": role or declared.role} if (role or declared.role) and not former else {}
     if declared.predicate == "DEPENDS_ON" and declared.role:
         extra = {"type": declared.role}
-    edge = relation_of(in_slot(about, declared.about), in_slot(span, declared.value), declared.predicate, declared.flip, window, extra, quote, schema)
+    edge = relation_of(
+        in_slot(about, declared.about), in_slot(span, declared.value), declared.predicate, declared.flip, window, extra, quote, schema
+    )
     if edge is not None:
         yield edge
 

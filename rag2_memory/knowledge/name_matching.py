@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rapidfuzz.distance import DamerauLevenshtein
-from rapidfuzz.fuzz import token_sort_ratio
+from rapidfuzz.fuzz import partial_ratio, token_sort_ratio
 
 from rag2_memory.knowledge.lexicon import looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
@@ -169,6 +169,11 @@ def thing_tokens(name: str) -> tuple[str, ...]:
     return tuple(kept or words)
 
 
+def bare_tokens(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a thing's name without those that say what kind of thing it is."""
+    return tuple(word for word in tokens if word not in _KIND_WORDS)
+
+
 def _unescaped(name: str) -> str:
     """Undo HTML entities, also those that were taken apart (`Mart &#237; nez`)."""
     return html.unescape(_ENTITY.sub(lambda match: chr(int(match[1])), name)) if "&" in name else name
@@ -318,7 +323,7 @@ def _match_things(one: str, other: str) -> NameMatch:
     if sorted(first) == sorted(second):
         inverted = one.count(",") + other.count(",") == 1
         return NameMatch(0.97, "the same words, the last one first") if inverted else NameMatch(0.93, "the same words in another order")
-    bare = [tuple(word for word in words if word not in _KIND_WORDS) for words in (first, second)]
+    bare = [bare_tokens(words) for words in (first, second)]
     if bare[0] and "".join(bare[0]) == "".join(bare[1]):
         kinds = [{word for word in words if word in _KIND_WORDS} for words in (first, second)]
         if all(kinds):
@@ -337,6 +342,8 @@ def _spelling(one: str, other: str) -> NameMatch:
     distance = DamerauLevenshtein.distance(one, other)
     if distance <= (1 if shorter < 16 else 2) and one[0] == other[0]:
         return NameMatch(0.91, "names that differ by a slip")
+    if shorter >= 20 and partial_ratio(one, other) >= 92:
+        return NameMatch(0.84, "one name contains the other", partial=True)
     ratio = token_sort_ratio(one, other) / 100
     return NameMatch(round(ratio * 0.89, 3), "similar words") if shorter >= 16 and ratio >= 0.8 else DIFFERENT
 

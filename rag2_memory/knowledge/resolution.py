@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.knowledge.lexicon import form_type
+from rag2_memory.knowledge.lexicon import form_type, looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.name_matching import NameMatch, excluded, is_person_like, match_names, person_name, thing_tokens
+from rag2_memory.knowledge.name_matching import NameMatch, bare_tokens, excluded, is_person_like, match_names, person_name, thing_tokens
 from rag2_memory.knowledge.nicknames import related_initials
 from rag2_memory.records import Entity
 
@@ -90,7 +90,7 @@ def blocking_keys(profile: Profile) -> frozenset[str]:
     """Return the keys of which two names share at least one if they can be the same; indexable, one row per key."""
     keys = {f"a:{alias}" for alias in profile.aliases}
     for name in profile.forms:
-        keys |= _name_keys(name)
+        keys.update(_name_keys(name, profile.declared_type))
     return frozenset(keys)
 
 
@@ -156,6 +156,9 @@ def compare(one: Profile, other: Profile, config: ResolutionConfig | None = None
     if overlap and best.score < 0.98:
         lifted = min(0.98, best.score + settings.neighbour_bonus * overlap)
         best = replace(best, score=round(lifted, 3), reason=f"{best.reason}; they share neighbours", partial=best.partial and overlap < 0.5)
+    if not overlap and kinds == {"Document"} and one.neighbours and other.neighbours:
+        capped = min(best.score, settings.merge_score - 0.01)
+        best = replace(best, score=capped, reason=f"{best.reason}, but they have no author or subject in common")
     if not people and best.score < 0.97 and one.vector is not None and other.vector is not None:
         cosine = float(one.vector @ other.vector)
         if cosine < settings.min_cosine:
@@ -342,26 +345,30 @@ def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / min(len(one), len(other)) if one and other else 0.0
 
 
-def _name_keys(name: str) -> set[str]:
-    key = normalize_name(name)
-    keys = {f"a:{key}"}
+def _name_keys(name: str, node_type: str) -> Iterator[str]:
+    """Yield the keys of one name: few for a name of unknown kind, of which a large corpus has many and which merges with other writings alone."""
     tokens = thing_tokens(name)
-    keys.add("t:" + "".join(tokens))
-    keys.add("s:" + " ".join(sorted(tokens)))
-    keys |= {f"w:{token}" for token in tokens if len(token) >= 4}
-    letters = "".join(token[0] for token in tokens)
-    if len(tokens) >= 3:
-        keys.add(f"i:{letters}")
-    elif len(tokens) == 1 and name.isupper() and len(name) >= 3:
-        keys.add(f"i:{key}")
+    yield f"a:{normalize_name(name)}"
+    yield "t:" + "".join(tokens)
+    yield "s:" + " ".join(sorted(tokens))
+    if node_type == "Developer" or (not node_type and looks_like_person(name)):
+        yield from _person_keys(name)
+    elif node_type:
+        yield "t:" + "".join(bare_tokens(tokens))
+        yield from (f"w:{token}" for token in tokens if len(token) >= 4)
+        if len(tokens) >= 2:
+            yield "t:" + "".join(token[0] for token in tokens)
+
+
+def _person_keys(name: str) -> Iterator[str]:
     person = person_name(name)
-    if person.surname:
-        skeleton = _skeleton(person.surname)
-        keys.add(f"n:{person.surname}")
-        initials = related_initials(person.given[0]) if person.given else {""}
-        keys |= {f"p:{skeleton}:{initial}" for initial in initials}
-        keys |= {f"n:{given}" for given in person.given if len(given) > 2}
-    return keys
+    if not person.surname:
+        return
+    skeleton = _skeleton(person.surname)
+    for initial in related_initials(person.given[0]) if person.given else ():
+        yield f"p:{skeleton}:{initial}"
+    yield f"t:{person.surname}"
+    yield from (f"t:{given}" for given in person.given[:1] if len(given) > 2)
 
 
 def _skeleton(word: str) -> str:

@@ -20,7 +20,12 @@ from tests.knowledge.conftest import NOW, MakeChunk, make_chunk
 
 TEXT = "Vatsal Shah leads Project Alpha since 10 January 2026."
 RELATION = Relation(
-    subject="Vatsal Shah", predicate="LEAD_ARCHITECT_OF", object="Project Alpha", subject_type="Developer", object_type="Project", quote=TEXT
+    subject="Vatsal Shah",
+    predicate="LEAD_ARCHITECT_OF",
+    object="Project Alpha",
+    subject_type="Developer",
+    object_type="Project",
+    quote=TEXT,
 )
 
 
@@ -105,7 +110,11 @@ def test_a_quote_may_differ_in_markup_and_spacing_only(chunk: MakeChunk) -> None
 
 def test_a_name_counts_as_named_in_a_heading_the_front_matter_or_as_the_speaker(chunk: MakeChunk) -> None:
     bare = Relation(subject="Vatsal Shah", predicate="LEAD_ARCHITECT_OF", object="Project Alpha")
-    for fields in ({"heading_path": ("Vatsal Shah",)}, {"metadata": {"author": "Vatsal Shah"}}, {"turn": Turn(thread_id="t", ordinal=0, speaker="Vatsal Shah")}):
+    for fields in (
+        {"heading_path": ("Vatsal Shah",)},
+        {"metadata": {"author": "Vatsal Shah"}},
+        {"turn": Turn(thread_id="t", ordinal=0, speaker="Vatsal Shah")},
+    ):
         assert verify_relation(bare, chunk("Leads Project Alpha.", **fields), DEFAULT_SCHEMA) == ""
     assert verify_relation(bare, chunk("Leads Project Alpha."), DEFAULT_SCHEMA) != ""
 

@@ -72,7 +72,10 @@ SENTENCES = [
             ("Payment Service", NEEDS, "PostgreSQL", None, None),
         ],
     ),
-    ("Grace Hopper joined Project Apollo in May 2025 as a compiler engineer.", [("Grace Hopper", WORKS, "Project Apollo", "2025-05-01", None)]),
+    (
+        "Grace Hopper joined Project Apollo in May 2025 as a compiler engineer.",
+        [("Grace Hopper", WORKS, "Project Apollo", "2025-05-01", None)],
+    ),
     (
         "Sam Lee works on Project Alpha since 2024 and Kim Ng has worked on it since March 2025.",
         [("Sam Lee", WORKS, "Project Alpha", "2024-01-01", None), ("Kim Ng", WORKS, "Project Alpha", "2025-03-01", None)],
@@ -159,7 +162,9 @@ def test_i_is_the_speaker_of_a_turn(read: Read) -> None:
 
 
 def test_the_date_above_a_list_dates_its_changes(read: Read) -> None:
-    found = read("**As of Monday 2 February 2026**\n\n- Priya Raman takes over Project Alpha from Dana Reed.\n- Max Stone leads Project Beta.")
+    found = read(
+        "**As of Monday 2 February 2026**\n\n- Priya Raman takes over Project Alpha from Dana Reed.\n- Max Stone leads Project Beta."
+    )
     assert {(each.subject, str(each.valid_from)[:10], str(each.valid_to)[:10]) for each in found} == {
         ("Priya Raman", "2026-02-02", "None"),
         ("Dana Reed", "None", "2026-02-02"),
@@ -169,7 +174,10 @@ def test_the_date_above_a_list_dates_its_changes(read: Read) -> None:
 
 def test_key_lines_describe_the_page(read: Read) -> None:
     text = "Lead: Vatsal Shah (until 2 Feb 2026), Priya Raman (since 2 Feb 2026)\nOwner: Max Stone\nDepends on: ledger-db, Redis\nStatus: active"
-    found = {(each.subject, each.predicate, each.object, str(each.valid_from)[:10], str(each.valid_to)[:10]) for each in read(text, title="Project Alpha")}
+    found = {
+        (each.subject, each.predicate, each.object, str(each.valid_from)[:10], str(each.valid_to)[:10])
+        for each in read(text, title="Project Alpha")
+    }
     assert found == {
         ("Vatsal Shah", LEAD, "Project Alpha", "None", "2026-02-02"),
         ("Priya Raman", LEAD, "Project Alpha", "2026-02-02", "None"),
@@ -185,7 +193,9 @@ def test_a_since_line_dates_the_line_above_it(read: Read) -> None:
 
 
 def test_key_lines_give_node_properties(chunk: MakeChunk) -> None:
-    extraction = PatternExtractor().extract([chunk("Status: active\nRepository: https://git.example/alpha\nStack: Rust", title="Project Alpha")])[0]
+    extraction = PatternExtractor().extract(
+        [chunk("Status: active\nRepository: https://git.example/alpha\nStack: Rust", title="Project Alpha")]
+    )[0]
     (project,) = [each for each in extraction.entities if each.properties]
     assert project.properties == {"status": "active", "repository_url": "https://git.example/alpha"}
 
@@ -242,7 +252,10 @@ def test_release_notes_report_updates_of_what_they_list(read: Read) -> None:
 
 
 def test_links_and_labels_are_references(read: Read) -> None:
-    found = read("Status: accepted. Supersedes [ADR 4](0004-graphql.md). Background in [the plan](../adr/0007-plan.md).", title="ADR 18: Back to REST")
+    found = read(
+        "Status: accepted. Supersedes [ADR 4](0004-graphql.md). Background in [the plan](../adr/0007-plan.md).",
+        title="ADR 18: Back to REST",
+    )
     assert {(each.subject, each.predicate, each.object) for each in found} >= {
         ("ADR 18", REPLACES, "ADR 4"),
         ("ADR 18", "REFERENCES", "ADR 4"),
@@ -316,7 +329,23 @@ def test_every_rule_can_be_called_for() -> None:
         assert rule.words <= TRIGGERS
 
 
-@pytest.mark.parametrize("text", ["", "|", "| a |\n|---|", "- ", "#", "```\ncode", "**", ": :", "\ue000 leads \uf000", "a\x00b leads Project X", "(" * 500, "N, " * 500 + "leads it"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "|",
+        "| a |\n|---|",
+        "- ",
+        "#",
+        "```\ncode",
+        "**",
+        ": :",
+        "\ue000 leads \uf000",
+        "a\x00b leads Project X",
+        "(" * 500,
+        "N, " * 500 + "leads it",
+    ],
+)
 def test_no_text_breaks_the_reader(text: str, read: Read) -> None:
     read(text, title=text[:50])
 
@@ -324,7 +353,10 @@ def test_no_text_breaks_the_reader(text: str, read: Read) -> None:
 def test_reading_keeps_pace_with_embedding(chunk: MakeChunk) -> None:
     """Embedding handles about 40 chunks a second; reading at 300 or more leaves the rest of ingestion its share even on a busy machine."""
     sentences = [case[0] for case in SENTENCES]
-    texts = [" ".join((*rest, "Nothing else of note happened in that week, and the weather was fine.")) for rest in product(sentences[:12], sentences[8:20])]
+    texts = [
+        " ".join((*rest, "Nothing else of note happened in that week, and the weather was fine."))
+        for rest in product(sentences[:12], sentences[8:20])
+    ]
     chunks = [chunk(text, id=str(number), document_id=str(number // 10)) for number, text in enumerate(texts)]
     extractor = PatternExtractor()
     extractor.extract(chunks[:5])

@@ -19,7 +19,14 @@ from pydantic import Field
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError
 from rag2_memory.knowledge.assembly import assemble
 from rag2_memory.knowledge.extraction import PatternExtractor
-from rag2_memory.knowledge.llm_extraction import LLMExtractor, MemoryCache, answer_schema, decode_extraction, encode_extraction, instructions
+from rag2_memory.knowledge.llm_extraction import (
+    LLMExtractor,
+    MemoryCache,
+    answer_schema,
+    decode_extraction,
+    encode_extraction,
+    instructions,
+)
 from rag2_memory.knowledge.llm_parsing import parse_json, read_answer
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA
 from rag2_memory.protocols import Extractor
@@ -31,8 +38,17 @@ TEXT = "Vatsal Shah leads Project Alpha since 10 January 2026."
 
 def edge(label: str = "p1", **fields: Any) -> dict[str, Any]:
     """One passage of an answer, with one relation."""
-    relation = {"subject": "Vatsal Shah", "predicate": "LEAD_ARCHITECT_OF", "object": "Project Alpha", "valid_from": "2026-01-10", "quote": TEXT}
-    entities = [{"name": "Vatsal Shah", "type": "Developer", "properties": {"role": "architect"}}, {"name": "Project Alpha", "type": "Project"}]
+    relation = {
+        "subject": "Vatsal Shah",
+        "predicate": "LEAD_ARCHITECT_OF",
+        "object": "Project Alpha",
+        "valid_from": "2026-01-10",
+        "quote": TEXT,
+    }
+    entities = [
+        {"name": "Vatsal Shah", "type": "Developer", "properties": {"role": "architect"}},
+        {"name": "Project Alpha", "type": "Project"},
+    ]
     return {"id": label, "entities": entities, "relations": [relation | fields]}
 
 
@@ -65,7 +81,7 @@ class ScriptedModel(BaseChatModel):
         if fails:
             raise ConnectionError("overloaded")
         usage = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
-        message = AIMessage(content=self.answer(prompt), usage_metadata=usage)  # type: ignore[arg-type]
+        message = AIMessage(content=self.answer(prompt), usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -191,7 +207,9 @@ UNTIDY = {
     "a list of passages": json.dumps([edge()]),
     "a list of relations": json.dumps([RELATION]),
     "by label": json.dumps({"p1": {"relations": [RELATION]}}),
-    "other names": json.dumps({"results": [{"id": "p1", "edges": [{"source": "Vatsal Shah", "type": "leads", "target": "Project Alpha"}]}]}),
+    "other names": json.dumps(
+        {"results": [{"id": "p1", "edges": [{"source": "Vatsal Shah", "type": "leads", "target": "Project Alpha"}]}]}
+    ),
     "triples as lists": json.dumps({"passages": [{"id": "p1", "triples": [["Vatsal Shah", "leads", "Project Alpha"]]}]}),
     "wrong id": json.dumps({"passages": [edge("passage one")]}),
     "entities as strings": json.dumps({"passages": [{"id": "p1", "entities": ["Vatsal Shah", 7, None], "relations": [RELATION]}]}),
@@ -202,7 +220,9 @@ UNTIDY = {
 @pytest.mark.parametrize("answer", UNTIDY.values(), ids=UNTIDY)
 def test_an_untidy_answer_is_understood(answer: str) -> None:
     (extraction,) = LLMExtractor(ScriptedModel(answer=lambda _: answer)).extract(chunks(1))
-    assert [(each.subject, each.predicate, each.object) for each in extraction.relations] == [("Vatsal Shah", "LEAD_ARCHITECT_OF", "Project Alpha")]
+    assert [(each.subject, each.predicate, each.object) for each in extraction.relations] == [
+        ("Vatsal Shah", "LEAD_ARCHITECT_OF", "Project Alpha")
+    ]
 
 
 @pytest.mark.parametrize("answer", ["", "I cannot do that.", "{", "[[[", "null", "42", '{"passages": 7}', '{"passages": [7]}', "{" * 5_000])

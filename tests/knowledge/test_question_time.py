@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag2_memory.knowledge.question_time import DatedEvent, EventReference, TimeWindow, match_event, question_window, time_expression
 from rag2_memory.types import utc
 
-WINDOWS = [
+WINDOWS: list[tuple[str, str | None, str | None]] = [
     ("Who led it in March?", "2026-03-01", "2026-04-01"),
     ("Who led it in December?", "2025-12-01", "2026-01-01"),
     ("What changed last quarter?", "2026-01-01", "2026-04-01"),
@@ -46,7 +46,7 @@ def test_a_question_names_its_window(question: str, start: str | None, end: str 
     assert window.phrase
 
 
-EVENTS = [
+EVENTS: list[tuple[str, str, str, str | None]] = [
     ("who was leading Project Alpha when the database migration occurred in March?", "database migration", "during", "2026-03-01"),
     ("which component in Project Alpha was updated after the May security audit?", "security audit", "after", "2026-05-01"),
     ("before the May audit", "audit", "before", "2026-05-01"),
@@ -59,7 +59,9 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("question", "phrase", "relation", "within"), EVENTS, ids=[case[0] for case in EVENTS])
-def test_a_question_names_the_event_it_dates_itself_by(question: str, phrase: str, relation: str, within: str | None, now: datetime) -> None:
+def test_a_question_names_the_event_it_dates_itself_by(
+    question: str, phrase: str, relation: str, within: str | None, now: datetime
+) -> None:
     event = time_expression(question, now=now)
     assert isinstance(event, EventReference)
     assert (event.phrase, event.relation) == (phrase, relation)
@@ -133,7 +135,7 @@ def test_no_question_breaks_the_reader(question: str) -> None:
 
 
 def test_reading_a_question_takes_less_than_three_milliseconds(now: datetime) -> None:
-    questions = [case[0] for case in (*WINDOWS, *EVENTS)]
+    questions = [case[0] for case in WINDOWS] + [case[0] for case in EVENTS]
     started = time.process_time()
     for _ in range(10):
         for question in questions:

@@ -23,7 +23,9 @@ ENTITIES = {
 }
 
 
-def says(subject: str, predicate: str, target: str, start: str | None = None, *, chunk: str = "c1", recorded: str = "2026-02-10", **more: object) -> Assertion:
+def says(
+    subject: str, predicate: str, target: str, start: str | None = None, *, chunk: str = "c1", recorded: str = "2026-02-10", **more: object
+) -> Assertion:
     return Assertion(
         edge_id=f"{subject}-{predicate}-{target}-{start}",
         namespace="n",
@@ -45,7 +47,9 @@ HISTORY = [
 
 
 def ask(as_of: AsOf | str | None = None, during: tuple[datetime | None, datetime | None] | None = None) -> list[Fact]:
-    return facts_at(HISTORY, entities=ENTITIES, schema=DEFAULT_SCHEMA, as_of=AsOf.of(as_of), during=during, documents={"c1": "d1", "c2": "d2"})
+    return facts_at(
+        HISTORY, entities=ENTITIES, schema=DEFAULT_SCHEMA, as_of=AsOf.of(as_of), during=during, documents={"c1": "d1", "c2": "d2"}
+    )
 
 
 def test_the_whole_history_is_shown_open_facts_first_with_all_their_evidence() -> None:
@@ -57,7 +61,9 @@ def test_the_whole_history_is_shown_open_facts_first_with_all_their_evidence() -
     assert before.recorded_at == utc("2025-04-02")
 
 
-@pytest.mark.parametrize(("day", "lead"), [("2025-03-31", []), ("2025-04-01", ["Vatsal Shah"]), ("2026-02-01", ["Vatsal Shah"]), ("2026-02-02", ["Priya Raman"])])
+@pytest.mark.parametrize(
+    ("day", "lead"), [("2025-03-31", []), ("2025-04-01", ["Vatsal Shah"]), ("2026-02-01", ["Vatsal Shah"]), ("2026-02-02", ["Priya Raman"])]
+)
 def test_a_point_of_valid_time_shows_what_held_then(day: str, lead: list[str]) -> None:
     assert [fact.subject for fact in ask(day)] == lead
 

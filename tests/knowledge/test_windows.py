@@ -20,7 +20,15 @@ LEAD, DEPENDS, UPDATED = "LEAD_ARCHITECT_OF", "DEPENDS_ON", "UPDATED_BY"
 
 
 def says(
-    subject: str, predicate: str, target: str, start: str | None = None, end: str | None = None, *, chunk: str = "c", seen: str = "", **notes: str
+    subject: str,
+    predicate: str,
+    target: str,
+    start: str | None = None,
+    end: str | None = None,
+    *,
+    chunk: str = "c",
+    seen: str = "",
+    **notes: str,
 ) -> Assertion:
     valid_from, valid_to = (utc(each) if each else None for each in (start, end))
     properties = notes | ({OBSERVED_AT: utc(seen).isoformat()} if seen else {})
@@ -80,7 +88,9 @@ def test_a_predicate_that_is_exclusive_for_its_subject_closes_by_subject() -> No
 
 
 def test_facts_that_are_not_exclusive_never_retire_one_another() -> None:
-    windows = resolve_windows([says("alpha", DEPENDS, "redis", "2024-01-01"), says("alpha", DEPENDS, "kafka", "2025-01-01")], DEFAULT_SCHEMA)
+    windows = resolve_windows(
+        [says("alpha", DEPENDS, "redis", "2024-01-01"), says("alpha", DEPENDS, "kafka", "2025-01-01")], DEFAULT_SCHEMA
+    )
     assert {window.valid_to for window in windows.values()} == {None}
 
 
@@ -165,10 +175,19 @@ def test_a_momentary_fact_keeps_its_moment() -> None:
 
 
 def test_what_was_not_known_yet_or_was_retracted_does_not_count() -> None:
-    early = Assertion(edge_id="1", namespace="n", subject_id="a", predicate=LEAD, object_id="p", chunk_id="c", recorded_at=utc("2026-01-01"))
+    early = Assertion(
+        edge_id="1", namespace="n", subject_id="a", predicate=LEAD, object_id="p", chunk_id="c", recorded_at=utc("2026-01-01")
+    )
     late = Assertion(edge_id="2", namespace="n", subject_id="b", predicate=LEAD, object_id="p", chunk_id="c", recorded_at=utc("2026-03-01"))
     gone = Assertion(
-        edge_id="3", namespace="n", subject_id="c", predicate=LEAD, object_id="p", chunk_id="c", recorded_at=utc("2026-01-01"), retracted_at=utc("2026-02-01")
+        edge_id="3",
+        namespace="n",
+        subject_id="c",
+        predicate=LEAD,
+        object_id="p",
+        chunk_id="c",
+        recorded_at=utc("2026-01-01"),
+        retracted_at=utc("2026-02-01"),
     )
     everything = [early, late, gone]
     assert known_at(everything, None) == [early, late]
@@ -202,7 +221,13 @@ def test_dated_holders_are_closed_as_a_simple_sweep_says(stated: list[tuple[str,
 @settings(deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abc"), st.sampled_from([LEAD, DEPENDS]), st.none() | days, st.none() | days, st.sampled_from(["", "2025-06-01", "2026-01-01"])),
+        st.tuples(
+            st.sampled_from("abc"),
+            st.sampled_from([LEAD, DEPENDS]),
+            st.none() | days,
+            st.none() | days,
+            st.sampled_from(["", "2025-06-01", "2026-01-01"]),
+        ),
         max_size=10,
     ),
     st.randoms(use_true_random=False),
