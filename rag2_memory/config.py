@@ -8,6 +8,10 @@ from typing import Any, Literal
 
 from rag2_memory.errors import InvalidRequestError
 
+REGISTRY_FILE = "registry.sqlite"
+LOCK_FILE = "memory.lock"
+"""Files by which a memory's folder is known; ingestion passes such a folder over."""
+
 FusionMethod = Literal["adaptive", "rrf"]
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from rag2_memory.config import MemoryConfig
+from rag2_memory.config import LOCK_FILE, REGISTRY_FILE, MemoryConfig
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, MemoryInUseError
 from rag2_memory.protocols import Embedder
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
@@ -56,7 +56,7 @@ class MemoryFolder:
         holder = path / "holder.json"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path / "memory.lock", blocking=False, thread_local=False)
+            lock = FileLock(path / LOCK_FILE, blocking=False, thread_local=False)
             lock.acquire()
         except Timeout as exc:
             raise MemoryInUseError(path=path, holder=_read_holder(holder)) from exc
@@ -76,7 +76,7 @@ class MemoryFolder:
         """Open the SQLite registry."""
         from rag2_memory.tiers.registry_sql import SqlRegistry
 
-        return SqlRegistry(self.path / "registry.sqlite" if self.path else None)
+        return SqlRegistry(self.path / REGISTRY_FILE if self.path else None)
 
     def vector(self, embedder: Embedder) -> VectorTier:
         """Open Chroma."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rag2_memory.config import LOCK_FILE, REGISTRY_FILE
 from rag2_memory.errors import SourceError
 from rag2_memory.ingestion.files import read_document, readable_name
 from rag2_memory.ingestion.frontmatter import MalformedAclError, json_safe, read_metadata
@@ -19,6 +20,9 @@ from rag2_memory.ingestion.media import MARKDOWN, PLAIN, is_markdown, media_type
 from rag2_memory.types import Document, SkippedSource, acl_of
 
 Loaded = Document | SkippedSource
+
+MEMORY_FILES = frozenset({REGISTRY_FILE, LOCK_FILE})
+"""A folder with these is a memory: its files may hold what not everyone may see."""
 
 PART_KEYS = ("page", "row", "seq_num", "start_index", "chunk", "chunk_index", "part")
 """Metadata keys by which LangChain loaders and splitters tell the documents of one source apart."""
@@ -111,6 +115,9 @@ class _Loader:
                 names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
         except OSError as exc:
             yield SkippedSource(source=str(folder), reason=f"cannot be read: {exc.strerror or exc}")
+            return
+        if MEMORY_FILES <= set(names):
+            yield SkippedSource(source=str(folder), reason="it is a memory's own folder")
             return
         for name in names:
             path = folder / name

@@ -105,7 +105,7 @@ def _ensemble(documents: Sequence[Document], queries: Sequence[str], embedder: F
 
     class Same(Embeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return embedder.embed(texts).tolist()
+            return [[float(value) for value in row] for row in embedder.embed(texts)]
 
         def embed_query(self, text: str) -> list[float]:
             return self.embed_documents([text])[0]

@@ -274,3 +274,12 @@ def test_a_rebuild_embeds_nothing(memory: Memory, tier: str) -> None:
     memory.rebuild(tier)  # type: ignore[arg-type]
     assert memory._sync.embedded == embedded
     assert memory.verify().ok
+
+
+def test_a_memory_inside_the_folder_is_not_ingested(open_memory: Open, tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("Zebras graze.")
+    memory = open_memory("inside")
+    memory.ingest(Document(id="secret", text="Zanzibar.", acl=frozenset({"user:ada"})))
+    report = memory.ingest(tmp_path)
+    assert report.added == ("note.md",)
+    assert [skip.reason for skip in report.skipped] == ["it is a memory's own folder"]
