@@ -39,12 +39,13 @@ SCAN_FROM = 100
 SCHEMA = (
     "CREATE NODE TABLE IF NOT EXISTS Passage(id STRING PRIMARY KEY, namespace STRING)",
     "CREATE NODE TABLE IF NOT EXISTS Entity(key STRING PRIMARY KEY, id STRING, namespace STRING)",
-    "CREATE NODE TABLE IF NOT EXISTS State(name STRING PRIMARY KEY, value STRING)",
+    "CREATE NODE TABLE IF NOT EXISTS State(written STRING PRIMARY KEY)",
     "CREATE REL TABLE IF NOT EXISTS LINK(FROM Passage TO Entity, kind STRING, weight DOUBLE)",
     "CREATE REL TABLE IF NOT EXISTS EDGE(FROM Entity TO Entity, edge_id STRING, predicate STRING, passage STRING,"
     " valid_from TIMESTAMP, valid_to TIMESTAMP)",
 )
 
+# No statement changes a row in place: once a transaction that did so was rolled back, Kuzu 0.11.3 may refuse every later change of that row.
 # Rows travel as one text: turning a list of dictionaries into the engine's values takes three times as long as storing them. The planner looks
 # rows up by hash only where each MATCH has one endpoint and the fields are named before; otherwise it multiplies whole tables.
 ROWS = "UNWIND string_split($text, $between_rows) AS row WITH string_split(row, $between_fields) AS x WITH "
@@ -71,9 +72,9 @@ DELETE_MANY_LINKS = ROWS + "x[1] AS passage MATCH (p:Passage)-[l:LINK]->() WHERE
 DELETE_MANY_EDGES = ROWS + "x[1] AS passage MATCH ()-[r:EDGE]->() WHERE r.passage = passage DELETE r"
 DELETE_PASSAGES = ROWS + "x[1] AS passage MATCH (p:Passage) WHERE p.id = passage DELETE p"
 DELETE_ENTITIES = ROWS + "x[1] AS entity MATCH (e:Entity) WHERE e.key = entity DELETE e"
-MOVE_PASSAGE = "MATCH (p:Passage {id: $passage}) SET p.namespace = $namespace"
-READ_STATE = "MATCH (s:State {name: 'written'}) RETURN s.value"
-MARK_STATE = "MERGE (s:State {name: 'written'}) SET s.value = $value"
+READ_STATE = "MATCH (s:State) RETURN s.written"
+FORGET_STATE = "MATCH (s:State) DELETE s"
+MARK_STATE = "CREATE (:State {written: $written})"
 
 PROJECTION = ".projection.npz"
 """What stands after the name of the engine's file in that of the projection; it is used only if the engine's state is the one it was made of."""
@@ -133,21 +134,22 @@ class KuzuGraphTier(GraphTier):
     ) -> None:
         if not upserted and not deleted:
             return
-        known, state = {passage.id for passage in replaced}, uuid.uuid4().hex
+        stays = {passage.id: passage.namespace for passage in replaced if passage.id not in deleted}
+        state = uuid.uuid4().hex
+        new = [passage for passage in upserted if stays.get(passage.id) != passage.namespace]
+        gone = [*deleted, *(passage.id for passage in new if passage.id in stays)]
         try:
             change = adjacency.change(upserted, deleted)
             with self._database.transaction() as run:
                 _remove_rows(run, replaced)
-                _in_parts(run, DELETE_PASSAGES, ((key,) for key in deleted))
-                for passage in upserted:
-                    if passage.id in known:
-                        run(MOVE_PASSAGE, passage=passage.id, namespace=passage.namespace)
-                _in_parts(run, CREATE_PASSAGES, ((passage.id, passage.namespace) for passage in upserted if passage.id not in known))
+                _in_parts(run, DELETE_PASSAGES, ((key,) for key in gone))
+                _in_parts(run, CREATE_PASSAGES, ((passage.id, passage.namespace) for passage in new))
                 _in_parts(run, CREATE_ENTITIES, ((entity_key(*entity), entity[1], entity[0]) for entity in change.created))
                 _in_parts(run, CREATE_LINKS, (_link_row(passage, link) for passage in upserted for link in passage.links))
                 _in_parts(run, CREATE_EDGES, (_edge_row(passage, edge) for passage in upserted for edge in passage.edges))
                 _in_parts(run, DELETE_ENTITIES, ((entity_key(*entity),) for entity in change.orphaned))
-                run(MARK_STATE, value=state)
+                run(FORGET_STATE)
+                run(MARK_STATE, written=state)
         except BaseException:
             self._adjacency = None  # whether the commit happened is known to the engine alone
             raise

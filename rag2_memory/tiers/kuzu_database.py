@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import queue
 import shutil
 import subprocess
 import sys
@@ -59,7 +58,9 @@ class KuzuDatabase:
         self._name = driver
         self._driver = _module(driver)
         self._buffer_pool_bytes = buffer_pool_bytes
-        self._readers: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._returned = threading.Condition()
+        self._idle: list[Any] = []
+        self._lent = 0
         self._database: Any = None
         if path is not None:
             with _open_paths_lock:
@@ -75,29 +76,22 @@ class KuzuDatabase:
     @contextmanager
     def reading(self) -> Iterator[Run]:
         """Give a connection of one's own for some reads."""
-        connection = self._connection()
-        try:
-            with self._translated():
-                yield _runner(connection)
-        finally:
-            self._readers.put(connection)
+        with self._connection() as connection, self._translated():
+            yield _runner(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Run]:
         """Run statements that are committed together, or not at all. The caller sees to it that no other transaction is open."""
-        connection = self._connection()
-        with self._translated():
+        with self._connection() as connection, self._translated():
             run = _runner(connection)
             run("BEGIN TRANSACTION")
             try:
                 yield run
+                run("COMMIT")
             except BaseException:
                 with suppress(RuntimeError):  # the engine rolls back by itself after some failures, and then there is nothing to roll back
                     run("ROLLBACK")
-                connection.close()
                 raise
-            run("COMMIT")
-        self._readers.put(connection)
 
     def sibling(self, suffix: str) -> Path | None:
         """Return a file beside the database that belongs to it."""
@@ -119,14 +113,23 @@ class KuzuDatabase:
         self._remove_files()
         self._open()
 
-    def _connection(self) -> Any:
-        if self._database is None:
-            raise BackendUnavailableError("this graph is closed. Open it again.")
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        with self._returned:
+            if self._database is None:
+                raise BackendUnavailableError("this graph is closed, or just being emptied. Open it again.")
+            self._lent += 1
+            connection = self._idle.pop() if self._idle else None
         try:
-            return self._readers.get_nowait()
-        except queue.Empty:
             with self._translated():
-                return self._driver.Connection(self._database)
+                connection = connection or self._driver.Connection(self._database)
+            yield connection
+        finally:
+            with self._returned:
+                self._lent -= 1
+                if connection is not None:
+                    self._idle.append(connection)
+                self._returned.notify_all()
 
     def _open(self) -> None:
         existed = self.path is not None and self.path.exists()
@@ -180,10 +183,13 @@ class KuzuDatabase:
             raise BackendUnavailableError(f"the graph engine {self._name} failed: {exc}") from exc
 
     def _release(self) -> None:
-        database, self._database = self._database, None
-        with suppress(queue.Empty):
-            while True:
-                self._readers.get_nowait().close()
+        """Close the database once every connection has been given back; using one later could end the process."""
+        with self._returned:
+            database, self._database = self._database, None
+            self._returned.wait_for(lambda: self._lent == 0)
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
         if database is not None:
             database.close()
 

@@ -139,9 +139,9 @@ def test_the_page_holds_the_graph_and_loads_nothing() -> None:
 
 @pytest.mark.parametrize("where", ["subject", "predicate", "object", "title", "names", "focus"])
 def test_text_cannot_break_out_of_the_page(where: str) -> None:
-    words = {name: NASTY if where == name else "x" for name in ("subject", "predicate", "object")}
+    subject, predicate, target = (NASTY if where == name else "x" for name in ("subject", "predicate", "object"))
     html = to_html(
-        [Fact(**words)],
+        [Fact(subject=subject, predicate=predicate, object=target)],
         title=NASTY if where == "title" else "x",
         names=[NASTY] if where == "names" else [],
         focus=NASTY if where == "focus" else "",

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -224,20 +225,51 @@ def test_the_kept_projection_is_read_where_it_fits_and_only_there(tmp_path: Path
     tier.close()
 
 
+def test_clearing_and_closing_wait_for_readers(tmp_path: Path) -> None:
+    tier = opened(tmp_path / "graph")
+    tier.upsert(some(200))
+    failures: list[BaseException] = []
+
+    def reads() -> None:
+        try:
+            while True:
+                list(tier.ids())
+                tier.paths(namespace=SPACE, source="e1", target="e2")
+        except BackendUnavailableError as exc:
+            if "closed" not in str(exc):
+                failures.append(exc)
+
+    readers = [threading.Thread(target=reads) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in range(3):
+        tier.clear()
+        tier.upsert(some(50))
+    tier.close()
+    for reader in readers:
+        reader.join(timeout=30)
+    assert failures == []
+    assert not any(reader.is_alive() for reader in readers)
+
+
 def test_an_engine_failure_is_translated_and_leaves_the_graph_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tier = opened(tmp_path / "graph")
-    tier.upsert(some(5))
+    tier.upsert(some(600))
     before = read(tier)
-    monkeypatch.setattr("rag2_memory.tiers.graph_kuzu.MARK_STATE", "THIS IS NO CYPHER $value")
-    with pytest.raises(BackendUnavailableError, match=DRIVER):
-        tier.upsert([passage("new", link("new", "a")), passage("p1", link("p1", "b"))])
-    with pytest.raises(BackendUnavailableError):
-        tier.delete(["p2"])
-    monkeypatch.undo()
+    changed = [passage(f"p{n}", link(f"p{n}", "new"), namespace="elsewhere") for n in range(500, 700)]
+    with monkeypatch.context() as patch:
+        patch.setattr("rag2_memory.tiers.graph_kuzu.MARK_STATE", "THIS IS NO CYPHER $written")
+        with pytest.raises(BackendUnavailableError, match=DRIVER):
+            tier.upsert(changed)
+        with pytest.raises(BackendUnavailableError):
+            tier.delete([f"p{n}" for n in range(300)])
     assert read(tier) == before
-    assert tier.neighbourhood(namespace=SPACE, entities=["a", "b"]).degrees == {}
-    tier.upsert([passage("new", link("new", "a"))])
-    assert set(read(tier)) == {*before, "new"}
+    assert tier.neighbourhood(namespace=SPACE, entities=["new"]).degrees == {}
+    tier.upsert(changed)
+    tier.delete([f"p{n}" for n in range(300)])
+    assert read(tier) == {key: item for key, item in before.items() if int(key[1:]) in range(300, 500)} | {
+        item.id: item for item in changed
+    }
     tier.close()
 
 
