@@ -56,7 +56,7 @@ def reciprocal_rank(ranking: Sequence[str], gold: Sequence[str]) -> float:
 
 
 def measures_at(k: int) -> dict[str, Callable[[Sequence[str], Sequence[str]], float]]:
-    """Return the measures that are reported, by name: recall at 2, k and 10, nDCG at k and 10, and MRR over the whole ranking.
+    """Return the measures that are reported, by name: recall and nDCG at k and at 10, and MRR over the whole ranking.
 
     Raises:
         InvalidRequestError: If `k` is below 1.
@@ -64,7 +64,7 @@ def measures_at(k: int) -> dict[str, Callable[[Sequence[str], Sequence[str]], fl
     if k < 1:
         raise InvalidRequestError(f"got k={k}; needed at least 1.")
     cutoffs = sorted({k, 10})
-    recalls = {f"recall@{cutoff}": _at(recall, cutoff) for cutoff in sorted({2, *cutoffs})}
+    recalls = {f"recall@{cutoff}": _at(recall, cutoff) for cutoff in cutoffs}
     return recalls | {f"ndcg@{cutoff}": _at(ndcg, cutoff) for cutoff in cutoffs} | {"mrr": reciprocal_rank}
 
 

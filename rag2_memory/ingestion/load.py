@@ -116,7 +116,7 @@ class _Loader:
         except OSError as exc:
             yield SkippedSource(source=str(folder), reason=f"cannot be read: {exc.strerror or exc}")
             return
-        if MEMORY_FILES <= set(names):
+        if set(names) >= MEMORY_FILES:
             yield SkippedSource(source=str(folder), reason="it is a memory's own folder")
             return
         for name in names:
