@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rag2_memory.knowledge.dates import find_dates
 from rag2_memory.knowledge.shapes import Context
+from rag2_memory.knowledge.triggers import names_event
 from rag2_memory.records import NamedEntity
 
 OCCURRED_AT = "occurred_at"
@@ -30,12 +31,9 @@ _LEADING = re.compile(
 )
 
 
-_EVENT_WORD = re.compile(rf"\b(?:{EVENT_NOUN})\b")
-
-
 def dated_events(sentence: str, context: Context) -> Iterator[NamedEntity]:
     """Yield the events that a sentence dates, each with `occurred_at`; what has no date of its own is left out."""
-    match = _EVENT.search(sentence) if _EVENT_WORD.search(sentence.lower()) else None
+    match = _EVENT.search(sentence) if names_event(sentence) else None
     if not match:
         return
     dates = [

@@ -141,12 +141,18 @@ def rules() -> dict[str, tuple[Rule, ...]]:
 
 def rules_for(words: frozenset[str]) -> list[tuple[str, int, Rule]]:
     """Return the rules that can match a sentence with these words, as (family, order, rule)."""
-    return [entry for entry in _ordered() if not entry[2].words.isdisjoint(words)]
+    ordered, by_word = _ordered()
+    return [ordered[place] for place in sorted({place for word in words for place in by_word.get(word, ())})]
 
 
 @lru_cache(maxsize=1)
-def _ordered() -> tuple[tuple[str, int, Rule], ...]:
-    return tuple((family, order, rule) for family, table in rules().items() for order, rule in enumerate(table))
+def _ordered() -> tuple[list[tuple[str, int, Rule]], dict[str, list[int]]]:
+    ordered = [(family, order, rule) for family, table in rules().items() for order, rule in enumerate(table)]
+    by_word: dict[str, list[int]] = {}
+    for place, (_, _, rule) in enumerate(ordered):
+        for word in rule.words:
+            by_word.setdefault(word, []).append(place)
+    return ordered, by_word
 
 
 def _lead_rules() -> tuple[Rule, ...]:

@@ -35,6 +35,14 @@ TRIGGERS = frozenset(
 _WORDS = re.compile(r"[^\W\d_]+")
 
 
+EVENTS = frozenset(
+    """migration audit outage incident release launch review kick kickoff cut cutover upgrade roll rollout deployment meeting retrospective freeze handover merger
+    acquisition breach attack failover window pilot live test inspection election conference workshop training reorganisation reorganization
+    move switch rotation recall shutdown trial""".split()
+)
+"""Words of which one is in every name of an event that is dated."""
+
+
 def is_trigger(word: str) -> bool:
     """Whether a lower-case word is one that rules look for."""
     return word in TRIGGERS
@@ -43,3 +51,8 @@ def is_trigger(word: str) -> bool:
 def words_of(text: str) -> frozenset[str]:
     """Return the lower-case words of a text that any rule could need; empty if no rule can match."""
     return TRIGGERS.intersection(_WORDS.findall(text.lower()))
+
+
+def names_event(text: str) -> bool:
+    """Whether a text has a word that an event's name could have."""
+    return not EVENTS.isdisjoint(_WORDS.findall(text.lower()))
