@@ -107,9 +107,8 @@ def _open_brackets(text: str) -> str | None:
             quoted = True
         elif character in "{[":
             stack.append("}" if character == "{" else "]")
-        elif character in "}]":
-            if not stack or stack.pop() != character:
-                return None
+        elif character in "}]" and (not stack or stack.pop() != character):
+            return None
     return None if quoted else "".join(reversed(stack))
 
 
