@@ -193,8 +193,10 @@ def merged(number: int, parts: Sequence[Segment], home: Array) -> Segment:
 
 
 def micros(moment: datetime | None, missing: int) -> int:
-    """Return an aware moment in microseconds since 1970."""
-    return missing if moment is None else (moment - EPOCH) // MICROSECOND
+    """Return a moment in microseconds since 1970; a naive one is taken as UTC."""
+    if moment is None:
+        return missing
+    return ((moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)) - EPOCH) // MICROSECOND
 
 
 @lru_cache(maxsize=65_536)

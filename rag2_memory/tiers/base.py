@@ -184,6 +184,9 @@ class GraphTier(ABC):
 
         Returns:
             Links and edges, each once; `truncated` where a bound that is not 0 cut something.
+
+        Raises:
+            InvalidRequestError: If `hops` or `limit` is below 1, or a bound per entity below 0.
         """
 
     @abstractmethod
@@ -208,6 +211,9 @@ class GraphTier(ABC):
             valid_at: Leaves out edges whose asserted validity does not include this moment.
             without_passages: Leaves out edges that these evidence, such as those that a scope cannot see; ask again with them for the ways around.
             limit: Most chains. Edges that differ in their evidence alone make different chains.
+
+        Raises:
+            InvalidRequestError: If `max_hops` or `limit` is below 1.
         """
 
     @abstractmethod

@@ -14,10 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, MemoryInUseError, MissingExtraError
+from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, MemoryInUseError, MissingExtraError
 
 Run = Callable[..., list[list[Any]]]
 """Runs one statement with named parameters and returns its rows."""
+
+DRIVERS = ("kuzu", "ladybug")
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 """Write-ahead log at which a commit folds it into the file; at the engine's own 16 MiB a bulk load spends a third of its time folding."""
@@ -51,6 +53,7 @@ class KuzuDatabase:
 
         Raises:
             MissingExtraError: If the driver is not installed.
+            InvalidRequestError: If the process has imported the other driver.
             MemoryInUseError: If this process, or another one, has the file open.
             CorruptIndexError: If the file is not one that this driver can read.
         """
@@ -212,6 +215,11 @@ class KuzuDatabase:
 
 
 def _module(driver: str) -> Any:
+    """Import a driver; with the other one in the process, using it would end the process."""
+    if other := next((name for name in DRIVERS if name != driver and name in sys.modules), None):
+        raise InvalidRequestError(
+            f"got driver={driver!r} in a process that has imported {other!r}; needed a process that imports only one of the two."
+        )
     try:
         return importlib.import_module(driver)
     except ImportError as exc:

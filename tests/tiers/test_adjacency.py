@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from rag2_memory.records import GraphPassage
-from rag2_memory.testing.graph import EVERYTHING, SPACE, WRITES, edge, link, passage
+from rag2_memory.testing.graph_cases import EVERYTHING, SPACE, WRITES, edge, link, passage
 from rag2_memory.tiers import adjacency as module
 from rag2_memory.tiers.adjacency import GONE, Adjacency, ordered
 from rag2_memory.tiers.adjacency_file import load, save

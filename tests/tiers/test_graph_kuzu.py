@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, MemoryInUseError, MissingExtraError
+from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, MemoryInUseError, MissingExtraError
 from rag2_memory.records import GraphPassage
-from rag2_memory.testing.graph import SPACE, GraphTierContract, edge, link, passage
+from rag2_memory.testing.graph import GraphTierContract
+from rag2_memory.testing.graph_cases import SPACE, edge, link, passage
 from rag2_memory.tiers.graph_kuzu import Driver, KuzuGraphTier
 
 DRIVER: Driver = "ladybug" if os.environ.get("RAG2_GRAPH_DRIVER") == "ladybug" else "kuzu"
@@ -123,9 +124,18 @@ def test_after_closing_calls_say_so(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "kuzu", raising=False)
     monkeypatch.setitem(sys.modules, "ladybug", None)
     with pytest.raises(MissingExtraError, match=r"rag2-memory\[ladybug\]"):
         KuzuGraphTier(None, driver="ladybug")
+
+
+def test_the_other_driver_is_refused_once_one_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, DRIVER, sys)
+    monkeypatch.setitem(sys.modules, OTHER, sys)
+    for driver, other in ((DRIVER, OTHER), (OTHER, DRIVER)):
+        with pytest.raises(InvalidRequestError, match=f"imported '{other}'"):
+            KuzuGraphTier(None, driver=driver)
 
 
 def test_a_path_that_cannot_be_created_is_the_environments_fault(tmp_path: Path) -> None:
@@ -157,6 +167,19 @@ def test_unreadable_files_are_told_and_can_be_replaced(tmp_path: Path, damage: s
         leftover.rmdir() if leftover.is_dir() else leftover.unlink()
     tier = opened(path)
     assert list(tier.ids()) == []
+    tier.close()
+
+
+def test_files_of_another_release_are_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tier = opened(tmp_path / "graph")
+    tier.upsert(some(3))
+    tier.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("rag2_memory.tiers.graph_kuzu.LAYOUT", "2-")
+        with pytest.raises(CorruptIndexError, match="another release"):
+            opened(tmp_path / "graph")
+    tier = opened(tmp_path / "graph")
+    assert len(read(tier)) == 3
     tier.close()
 
 
@@ -275,7 +298,7 @@ def test_an_engine_failure_is_translated_and_leaves_the_graph_as_it_was(tmp_path
 
 WRITER = """
 import sys
-from rag2_memory.testing.graph import edge, link, passage
+from rag2_memory.testing.graph_cases import edge, link, passage
 from rag2_memory.tiers.graph_kuzu import KuzuGraphTier
 tier = KuzuGraphTier(sys.argv[1], driver=sys.argv[2])
 for number in range(int(sys.argv[3]), 100_000):
