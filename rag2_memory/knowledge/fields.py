@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from rag2_memory.knowledge.grammar import Kind, Slot
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.patterns import Kind, Slot
 
 Stamped = Literal["start", "end", "at"]
 

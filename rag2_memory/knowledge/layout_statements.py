@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.fields import LEAD_FIELD, Field, column_type, field_of, property_of, stamp_of
+from rag2_memory.knowledge.grammar import NAME_BASE, D, N
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, looks_like_code, looks_like_person, may_be_person
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS
-from rag2_memory.knowledge.patterns import NAME_BASE, D, N
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of, stamp_in
 from rag2_memory.knowledge.statements import fits, in_slot, relation_of, validity

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rag2_memory.knowledge.dates import DateSpan, find_dates
+from rag2_memory.knowledge.grammar import DATE_BASE, NAME_BASE, D, N
 from rag2_memory.knowledge.lexicon import TYPE_WORD, Lexicon, NameSpan, find_names, form_type, looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.knowledge.nicknames import is_given_name
-from rag2_memory.knowledge.patterns import DATE_BASE, NAME_BASE, D, N
 
 MAX_NAMES = 500
 """A sentence with more names is a list without grammar."""

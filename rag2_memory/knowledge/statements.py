@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from rag2_memory.knowledge.dates import DateSpan
+from rag2_memory.knowledge.grammar import Kind, N, Rule, Slot
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
 from rag2_memory.knowledge.nicknames import is_given_name
-from rag2_memory.knowledge.patterns import Kind, N, Rule, Slot, rules_for
+from rag2_memory.knowledge.patterns import rules_for
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
 from rag2_memory.knowledge.triggers import words_of

@@ -16,7 +16,6 @@ from rag2_memory.knowledge.windows import (
     Window,
     exclusive_slots,
     known_at,
-    moment_of,
     resolve_windows,
 )
 from rag2_memory.records import Assertion, Entity
@@ -98,7 +97,6 @@ def fact_json(fact: Fact, *, now: datetime | None = None) -> dict[str, Any]:
     """
     ended = fact.valid_to or fact.retracted_at
     upcoming = now is not None and fact.retracted_at is None and fact.valid_to is not None and fact.valid_to > now
-    own = {key: value for key, value in fact.properties.items() if key != OBSERVED_AT}
     stamps = {
         "created_at": _iso(fact.valid_from or fact.recorded_at),
         "updated_at": _latest(fact),
@@ -110,7 +108,7 @@ def fact_json(fact: Fact, *, now: datetime | None = None) -> dict[str, Any]:
         "predicate": fact.predicate,
         "target": fact.object,
         "properties": {
-            **own,
+            **fact.properties,
             **{key: value for key, value in stamps.items() if value is not None},
             "status": "active" if upcoming else fact.status,
             "confidence": fact.confidence,
@@ -148,9 +146,6 @@ def _fact(
     for assertion in ranked:
         for key, value in assertion.properties.items():
             properties.setdefault(key, value)
-    observed = [str(a.properties[OBSERVED_AT]) for a in ranked if OBSERVED_AT in a.properties]
-    if observed:
-        properties[OBSERVED_AT] = max(observed)
     declared = schema.predicate(best.predicate)
     evidence = tuple(dict.fromkeys(assertion.chunk_id for assertion in ranked))
     retracted = [a.retracted_at for a in ranked]
@@ -159,7 +154,7 @@ def _fact(
         subject=subject.name,
         predicate=best.predicate,
         object=target.name,
-        properties={key: value for key, value in properties.items() if key not in (FROM_PRECISION, TO_PRECISION)},
+        properties={key: value for key, value in properties.items() if key not in (FROM_PRECISION, TO_PRECISION, OBSERVED_AT)},
         valid_from=window.valid_from,
         valid_to=window.valid_to,
         recorded_at=min((a.recorded_at for a in ranked if a.recorded_at), default=None),
@@ -191,5 +186,4 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _latest(fact: Fact) -> str | None:
     stamps = [fact.valid_from, fact.valid_to, fact.recorded_at, fact.retracted_at]
-    stamps.append(moment_of(fact.properties.get(OBSERVED_AT)))
     return _iso(max((moment for moment in stamps if moment), default=None))

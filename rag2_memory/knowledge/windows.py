@@ -22,10 +22,10 @@ from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.records import Assertion
 
 OBSERVED_AT = "observed_at"
-"""Edge property: when the source that states the edge was written, ISO 8601. It orders exclusive facts that state no start."""
+"""Assertion property: when the source that states the edge was written, ISO 8601. It orders exclusive facts that state no start; facts do not show it."""
 FROM_PRECISION = "from_precision"
 TO_PRECISION = "to_precision"
-"""Edge properties: the unit (`month`, `year`, …) in which a source stated the start or the end; absent where it named a day."""
+"""Assertion properties: the unit (`month`, `year`, …) in which a source stated the start or the end; absent where it named a day."""
 ENDED_BY = "before"
 """As `TO_PRECISION`: the fact was over by then ("led" in the past tense), when exactly is unknown."""
 
