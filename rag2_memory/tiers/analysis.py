@@ -197,10 +197,10 @@ class Analyzer:
         return map(self._cache.__getitem__, _TOKEN.findall(_normalise(text)))
 
     def _analyse(self, token: str) -> _Analysis:
-        if token.isalpha() and (token.islower() or token[1:].islower() or token.isupper()) and not _UNSPACED_RUN.search(token):
-            return _weighted((self._word(token),))
-        if _UNSPACED_RUN.search(token):
+        if not token.isascii() and _UNSPACED_RUN.search(token):
             return self._analyse_unspaced(token)
+        if token.isalpha() and (token.islower() or token[1:].islower() or token.isupper()):
+            return _weighted((self._word(token),))
         token = token.strip("_'")
         if token[-2:].lower() == "'s":
             token = token[:-2]
@@ -290,8 +290,8 @@ def _normalise(text: str) -> str:
 
 
 def _weighted(terms: Iterable[str]) -> _Analysis:
-    kept = tuple(term for term in terms if term)
-    return _Analysis(kept, tuple((term, 1.0) for term in kept))
+    kept = tuple(filter(None, terms))
+    return _Analysis(kept, tuple([(term, 1.0) for term in kept]))
 
 
 def _is_identifier(token: str) -> bool:
