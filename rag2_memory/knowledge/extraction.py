@@ -296,10 +296,8 @@ class PatternExtractor:
             if edge is not None:
                 yield edge
         author = reading.chunk.metadata.get("author")
-        if (
-            about.name == reading.document and about.type != "Document"
-        ):  # a page named after its subject: whoever wrote the page need not have made the thing
-            return
+        if about.name == reading.document and about.type not in ("", "Document"):
+            return  # a page named after its subject: whoever wrote the page need not have made the thing
         if isinstance(author, str) and may_be_person(author):
             person = NameSpan(author, -1, -1, "Developer")
             edge = relation_of(record, person, "DEVELOPED_BY", False, (None, None, {}), {"role": "author"}, "", self._schema)
