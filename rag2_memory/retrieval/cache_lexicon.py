@@ -20,7 +20,7 @@ FUNCTION_WORDS = frozenset(
     anything someone something somebody anybody somewhere anywhere while because since until till through throughout during
     between among against toward towards per via upon along across around near up down out off over under above below before
     after again too very really actually exactly quite rather please just even ever now also get gets getting got go goes going
-    let lets want wants need needs like would'd vs versus whether though although yes etc eg ie both either neither nor not no
+    let lets want wants need needs like would'd vs versus whether though although yes ok okay etc eg ie both either neither nor not no
     never without cannot able much many more most less least few""".split()
 )
 """Words that carry no subject. Those that decide what is asked (`not`, `without`, `from`, `most`, …) have rules of their own."""

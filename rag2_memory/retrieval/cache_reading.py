@@ -43,7 +43,10 @@ _CONTRACTIONS = tuple(
         (r"(?<=\d0)'?s\b", ""),
     )
 )
-_PHRASE = re.compile(r"\b(?:" + "|".join(sorted(lexicon.PHRASES, key=len, reverse=True)) + r")\b", re.IGNORECASE)
+_PHRASE = re.compile(
+    r"\b(" + "|".join(phrase.replace(" ", r"(?:s|es|ed|ing)? ", 1) for phrase in sorted(lexicon.PHRASES, key=len, reverse=True)) + r")\b",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(r"\d+(?:[.:/]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)*[+#]*|\w+")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.:/]\d+)*(?:[a-zA-Z]\b)?")
 _SENTENCE_END = re.compile(r"[.?!:]\W*$")
@@ -174,7 +177,7 @@ def read(question: str) -> Reading:
     plain = question
     for pattern, replacement in _CONTRACTIONS:
         plain = pattern.sub(replacement, plain)
-    plain = _PHRASE.sub(lambda match: lexicon.PHRASES[match[0].lower()], plain)
+    plain = _PHRASE.sub(_meaning, plain)
     tokens = _TOKEN.findall(plain)
     words = tuple(_bare(token) for token in tokens)
     stems = tuple(stem(word) for word in words)
@@ -219,6 +222,12 @@ def read(question: str) -> Reading:
         passive_agent=next((after for _, marker, after in roles if marker == "by"), ""),
         before_do=_before_do(words, canonical, is_content),
     )
+
+
+def _meaning(phrase: re.Match[str]) -> str:
+    first, _, rest = phrase[0].lower().partition(" ")
+    bases = (first, first[:-1], first[:-2], first[:-3])  # look, looks, passes or looked, looking
+    return next(lexicon.PHRASES[f"{base} {rest}"] for base in bases if f"{base} {rest}" in lexicon.PHRASES)
 
 
 def _bare(token: str) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rag2_memory.embedders import SentenceTransformerEmbedder
 from rag2_memory.protocols import Vectors
-from rag2_memory.retrieval.cache_guard import EVIDENCE_COSINE, REQUIRED_ABOVE_SIMILARITY, evidence_agrees, guard, judge
+from rag2_memory.retrieval.cache_guard import REQUIRED_ABOVE_SIMILARITY, evidence_agrees, guard, judge
 from rag2_memory.types import Hit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,6 +69,9 @@ REFUSED = {
         Who will lead the mobile team? | Who leads the mobile team?
         What is the password policy? | What was the password policy?""",
     "scope": """
+        Do only admins see the page? | Do all admins see the page?
+        Which hosts are down again? | Which hosts are still down?""",
+    "extent": """
         Do services use TLS? | Do all services use TLS?
         Do all services use TLS? | Do any services use TLS?
         Which users can only read? | Which users can read?
@@ -255,33 +258,22 @@ HITS = [Hit(f"c{number}", 1 - number / 20) for number in range(10)]
 
 
 @pytest.mark.parametrize(
-    ("found", "cosine", "agrees"),
+    ("found", "near", "agrees"),
     [
-        (HITS, 0.7, True),
-        ([*HITS[1:], HITS[0]], 0.7, True),
-        ([*HITS[:3], *(Hit(f"d{n}", 0.1) for n in range(7))], 0.7, False),
-        ([*HITS[5:], *HITS[:5]], 0.7, False),
-        ([*HITS[:3], *HITS[7:], *HITS[3:7]], 0.7, False),
-        ([*HITS[:3], *HITS[7:], *HITS[3:7]], 0.85, True),
-        (HITS, EVIDENCE_COSINE - 0.01, False),
-        ([], 0.7, False),
-        (HITS[:2], 0.7, True),
+        (HITS, False, True),
+        ([*HITS[1:], HITS[0]], False, True),
+        ([*HITS[:3], *(Hit(f"d{n}", 0.1) for n in range(7))], False, False),
+        ([*HITS[5:], *HITS[:5]], False, False),
+        ([*HITS[:3], *HITS[7:], *HITS[3:7]], False, False),
+        ([*HITS[:3], *HITS[7:], *HITS[3:7]], True, True),
+        ([], True, False),
+        (HITS[:2], False, True),
     ],
-    ids=[
-        "same",
-        "reordered",
-        "few shared",
-        "other best ones",
-        "three of five",
-        "three of five but near",
-        "far",
-        "nothing found",
-        "few there",
-    ],
+    ids=["same", "reordered", "few shared", "other best ones", "three of five", "three of five but near", "nothing found", "few there"],
 )
-def test_evidence_agrees_where_the_best_hits_are_the_same(found: list[Hit], cosine: float, agrees: bool) -> None:
+def test_evidence_agrees_where_the_best_hits_are_the_same(found: list[Hit], near: bool, agrees: bool) -> None:
     cached = HITS if len(found) > 2 or not found else HITS[:2]
-    assert evidence_agrees(found, cached, cosine=cosine) is agrees
+    assert evidence_agrees(found, cached, near=near) is agrees
 
 
 def never() -> Sequence[Hit]:
