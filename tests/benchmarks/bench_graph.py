@@ -40,9 +40,9 @@ def graph(*, entities: int, edges: int, seed: int = 0) -> Iterator[GraphPassage]
         key = digest(f"passage {number}")
         about = GraphLink(passage_id=key, entity_id=names[number % entities], kind="subject")
         mentions = [GraphLink(passage_id=key, entity_id=name, kind="mention") for name in rng.sample(names, MENTIONS)]
-        yield GraphPassage(
-            id=key, namespace=NAMESPACE, links=(about, *mentions), edges=tuple(edge(key, *rng.sample(names, 2), rng) for _ in range(EDGES))
-        )
+        ends = [rng.sample(names, 2) for _ in range(EDGES)]
+        stated = tuple(edge(key, subject, target, rng) for subject, target in ends)
+        yield GraphPassage(id=key, namespace=NAMESPACE, links=(about, *mentions), edges=stated)
 
 
 def hub(name: str, *, edges: int) -> Iterator[GraphPassage]:
@@ -51,7 +51,9 @@ def hub(name: str, *, edges: int) -> Iterator[GraphPassage]:
     for start in range(0, edges, EDGES):
         key = digest(f"hub passage {start}")
         stated = [edge(key, name, digest(f"around {number}"), rng) for number in range(start, start + EDGES)]
-        yield GraphPassage(id=key, namespace=NAMESPACE, links=(GraphLink(passage_id=key, entity_id=name, kind="mention"),), edges=tuple(stated))
+        yield GraphPassage(
+            id=key, namespace=NAMESPACE, links=(GraphLink(passage_id=key, entity_id=name, kind="mention"),), edges=tuple(stated)
+        )
 
 
 def edge(passage: str, subject: str, target: str, rng: random.Random) -> GraphEdge:
@@ -107,7 +109,7 @@ def measure(path: Path, *, driver: Driver, entities: int, edges: int, batch: int
     once(f"load {entities:,} entities, {edges:,} edges, {len(ids) * (1 + MENTIONS):,} links", lambda: load(tier, passages, batch=batch))
     print(f"{'memory taken by the tier':58s}     {resident_mib() - before:8.0f} MiB")
     some = rng.sample(passages, 200)
-    del passages
+    passages.clear()
     gc.collect()
     once("close", tier.close)
     print(f"{'files':58s}     {sum(f.stat().st_size for f in path.parent.iterdir()) / 2**20:8.0f} MiB")
@@ -116,7 +118,11 @@ def measure(path: Path, *, driver: Driver, entities: int, edges: int, batch: int
 
     def near(passages: int, entities: int, hops: int, **options: object) -> Callable[[], object]:
         return lambda: tier.neighbourhood(
-            namespace=NAMESPACE, passages=rng.sample(ids, passages), entities=rng.sample(names, entities), hops=hops, **options  # type: ignore[arg-type]
+            namespace=NAMESPACE,
+            passages=rng.sample(ids, passages),
+            entities=rng.sample(names, entities),
+            hops=hops,
+            **options,  # type: ignore[arg-type]
         )
 
     timed("1 entity, 1 hop", near(0, 1, 1), times=times)
@@ -157,7 +163,9 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=50)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder) / "graph", driver=asked.driver, entities=asked.entities, edges=asked.edges, batch=asked.batch, times=asked.times)
+        measure(
+            Path(folder) / "graph", driver=asked.driver, entities=asked.entities, edges=asked.edges, batch=asked.batch, times=asked.times
+        )
 
 
 if __name__ == "__main__":
