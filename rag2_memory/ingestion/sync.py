@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from rag2_memory.errors import CorruptIndexError
 from rag2_memory.protocols import Embedder
 from rag2_memory.records import JournalEntry
 from rag2_memory.tiers.base import GraphTier, LexicalTier, RegistryTier, VectorTier
@@ -55,13 +56,19 @@ class IndexSync:
         return sum(self._drain_tier(tier) for tier in INDEX_TIERS)
 
     def _drain_tier(self, tier: TierName) -> int:
-        failures = 0
+        failures, emptied = 0, False
         while True:
             entries = _one_round(self.registry.pending(tier, limit=ENTRIES_PER_ROUND))
             if not entries:
                 return 0
             try:
                 self._apply(tier, entries)
+            except CorruptIndexError as exc:
+                if emptied:
+                    return self.registry.backlog().get(tier, 0)
+                logger.warning("%s It is rebuilt from the registry.", exc)
+                emptied = True
+                self.start_anew(tier)
             except Exception as exc:  # any engine, ours or a subclass of a user: what it failed to do stays in the journal
                 failures += 1
                 pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**failures)
@@ -73,6 +80,11 @@ class IndexSync:
             else:
                 failures = 0
                 self.registry.settle(entries)
+
+    def start_anew(self, tier: TierName) -> None:
+        """Empty an index and owe it everything. The debt is recorded first, so that whoever opens the memory after a kill pays it."""
+        self.registry.owe(tier, list(self.registry.indexable()))
+        (self.vector if tier == "vector" else self.lexical if tier == "lexical" else self.graph).clear()
 
     def _apply(self, tier: TierName, entries: Sequence[JournalEntry]) -> None:
         ids = dict.fromkeys((chunk_id for entry in entries for chunk_id in entry.chunk_ids), "")

@@ -46,9 +46,8 @@ def repair_tiers(sync: IndexSync) -> None:
 
 
 def rebuild_tier(tier: TierName, sync: IndexSync) -> None:
-    """Empty an index and fill it from the registry. The debt is recorded first, so a killed rebuild goes on at the next open."""
-    sync.registry.owe(tier, list(sync.registry.indexable()))
-    (sync.vector if tier == "vector" else sync.lexical if tier == "lexical" else sync.graph).clear()
+    """Empty an index and fill it from the registry; a killed rebuild goes on at the next open."""
+    sync.start_anew(tier)
     sync.drain()
 
 

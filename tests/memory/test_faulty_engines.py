@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag2_memory import BackendUnavailableError, Document, Memory, MemoryConfig, Rag2MemoryError
+from rag2_memory.errors import CorruptIndexError
 from rag2_memory.ingestion import sync
 
 Open = Callable[..., Memory]
@@ -177,3 +178,24 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(small_disk: Path, open_
     assert memory.search(QUESTION)[0].text == NEW.text
     for name in acknowledged:
         assert memory.document(name)
+
+
+def test_an_index_that_turns_out_unreadable_while_it_is_written_is_rebuilt(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.ingest([Document(id=f"d{number}", text=f"Zebra number {number}.") for number in range(3)])
+    lexical, failing = memory.services.lexical, {"now": True}
+    delete, clear = lexical.delete, lexical.clear
+
+    def broken(ids: Sequence[str]) -> None:
+        if failing["now"]:
+            raise CorruptIndexError(tier="lexical", problem="a leftover of a killed commit")
+        delete(ids)
+
+    def emptied() -> None:
+        failing["now"] = False
+        clear()
+
+    monkeypatch.setattr(lexical, "delete", broken)
+    monkeypatch.setattr(lexical, "clear", emptied)
+    assert memory.ingest(Document(id="d3", text="Zebra number 3.")).added == ("d3",)
+    assert memory.verify().ok
+    assert len(memory.search("zebra", k=10, route="lexical")) == 4
