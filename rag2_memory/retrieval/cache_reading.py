@@ -324,9 +324,9 @@ def _roles(tokens: Sequence[str], words: Sequence[str], names: Sequence[str], ke
     says = [keep or word not in lexicon.FUNCTION_WORDS for keep, word in zip(kept, words, strict=True)]
     roles = set()
     for at, word in enumerate(words):
-        if word in _MARKERS:
-            before = next((names[i] for i in range(at - 1, max(-1, at - 4), -1) if says[i]), "")
-            after = next((names[i] for i in range(at + 1, min(at + 4, len(words))) if says[i]), "")
+        for counts in (kept, says) if word in _MARKERS else ():  # a filler may be a name ("main"), or stand in the way of one
+            before = next((names[i] for i in range(at - 1, max(-1, at - 4), -1) if counts[i]), "")
+            after = next((names[i] for i in range(at + 1, min(at + 4, len(words))) if counts[i]), "")
             if after:
                 roles.add((before, word, after))
         if tokens[at].lower().endswith("'s") and kept[at]:

@@ -85,6 +85,7 @@ REFUSED = {
         Does Ann manage Bob? | Does Bob manage Ann?
         Is Ann's manager Bob? | Is Bob's manager Ann?
         does token-store depend on mail-relay? | does mail-relay depend on token-store?
+        What happens when diesel is used in a petrol engine? | What happens if petrol is used in a diesel engine?
         What did we tell them? | What did they tell us?
         Which flights go from Oslo to Rome? | Which flights go from Rome to Oslo?""",
     "particles": """
