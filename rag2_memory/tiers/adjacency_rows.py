@@ -116,13 +116,13 @@ class Order:
         rows = np.argsort(keys, kind="stable").astype(np.int32)
         return cls(keys=keys[rows], rows=rows)
 
-    def between(self, low: Ints, high: Ints) -> tuple[Array, Array]:
-        """Return, for every pair of bounds `low <= key < high`, the pair's position and the row: two columns, grouped by position."""
+    def between(self, low: Ints, high: Ints, *, most: int | None = None) -> tuple[Array, Array]:
+        """Return the first rows, up to `most`, of every pair of bounds `low <= key < high`: the pairs' positions and the rows, by position."""
         near = np.argsort(low)  # in this order the searches find their way through the processor's cache
         starts, ends = np.empty(len(low), np.int64), np.empty(len(low), np.int64)
         starts[near] = np.searchsorted(self.keys, low[near])
         ends[near] = np.searchsorted(self.keys, high[near])
-        group, places = _ranges(starts, ends)
+        group, places = _ranges(starts, ends if most is None else np.minimum(ends, starts + most))
         return group, self.rows[places]
 
 
@@ -172,10 +172,10 @@ class Segment:
         column = self.edges.passage
         return _ranges(np.searchsorted(column, passages), np.searchsorted(column, passages, side="right"))
 
-    def links_of_entities(self, entities: Array, *, mention: bool) -> tuple[Array, Array]:
-        """Return positions in `entities` and rows of `links`, the heaviest of each entity first."""
+    def links_of_entities(self, entities: Array, *, mention: bool, most: int) -> tuple[Array, Array]:
+        """Return positions in `entities` and rows of `links`: up to `most` of each entity, the heaviest first."""
         low = (entities.astype(np.int64) << _LINK_BITS) | (int(mention) << _MENTION_BIT)
-        return self.by_entity.between(low, low + (1 << _MENTION_BIT))
+        return self.by_entity.between(low, low + (1 << _MENTION_BIT), most=most)
 
     def edges_of_entities(self, entities: Array, *, outgoing: bool) -> tuple[Array, Array]:
         """Return positions in `entities` and rows of `edges`, those without an end first, then those that began last."""

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from rag2_memory.records import Subgraph
 from rag2_memory.tiers.adjacency import Adjacency, View
-from rag2_memory.tiers.adjacency_rows import OPEN_END, Array, EdgeRows, LinkRows, join, take
+from rag2_memory.tiers.adjacency_rows import OPEN_END, Array, EdgeRows, LinkRows, Segment, join, take
+
+CLIP_SLACK = 224
+"""Links of an entity that are looked at beyond those wanted, for those that no longer count."""
 
 _NO_LINKS, _NO_EDGES = LinkRows.of(()), EdgeRows.of(())
 
@@ -90,12 +93,10 @@ class _Walk:
         groups, parts = [np.zeros(0, np.int64)], [_NO_LINKS]
         for segment in view.segments:
             for mention, most in ((False, bounds.subjects_per_entity), (True, bounds.mentions_per_entity)):
-                group, rows = segment.links_of_entities(self.reached, mention=mention)
-                passages = segment.links.passage[rows]
-                counts = view.counts(segment, passages) & ~seeded[passages]
-                kept = self._first_of_each(group[counts], most)
-                groups.append(group[counts][kept])
-                parts.append(take(segment.links, rows[counts][kept]))
+                if most:
+                    group, rows = self._heaviest(segment, seeded, mention=mention, most=most)
+                    groups.append(group)
+                    parts.append(take(segment.links, rows))
         group, links = np.concatenate(groups), join(parts)
         order = np.lexsort((-links.weight, links.mention, group))
         group, links = group[order], take(links, order)
@@ -103,6 +104,27 @@ class _Walk:
         kept = _rank(group * 2 + links.mention) < most_of
         self.truncated |= not kept.all()
         return take(links, kept)
+
+    def _heaviest(self, segment: Segment, seeded: NDArray[np.bool_], *, mention: bool, most: int) -> tuple[Array, Array]:
+        """Return the heaviest links of each reached entity, seeds aside: positions in `reached` and rows.
+
+        Of a hub only a part is looked at, and the rest only where too many of that part turn out not to count.
+        """
+        entities, looked_at = self.reached, most + CLIP_SLACK
+        places = np.arange(len(entities))
+        groups, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        while len(places):
+            group, rows = segment.links_of_entities(entities[places], mention=mention, most=looked_at)
+            passages = segment.links.passage[rows]
+            counts = self._view.counts(segment, passages) & ~seeded[passages]
+            seen, counted = np.bincount(group, minlength=len(places)), np.bincount(group[counts], minlength=len(places))
+            done = (counted > most) | (seen < looked_at)
+            group, rows = group[counts], rows[counts]
+            kept = self._first_of_each(group, most) & done[group]
+            groups.append(places[group[kept]])
+            found.append(rows[kept])
+            places, looked_at = places[~done], len(segment) + 1
+        return np.concatenate(groups), np.concatenate(found)
 
     def _reach(self, entities: Array) -> Array:
         """Mark entities as reached and return the new ones."""
@@ -156,8 +178,9 @@ class _Walk:
 
 
 def _rank(group: Array) -> Array:
-    """Return each row's place in its group; groups are sorted."""
-    return np.arange(len(group)) - np.searchsorted(group, group)
+    """Return each row's place in its group; the rows of a group follow one another."""
+    starts = np.flatnonzero(np.concatenate([np.ones(min(len(group), 1), dtype=np.bool_), group[1:] != group[:-1]]))
+    return np.arange(len(group)) - np.repeat(starts, np.diff(starts, append=len(group)))
 
 
 def _first(values: Array) -> Array:

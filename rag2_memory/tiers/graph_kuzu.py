@@ -102,7 +102,8 @@ class KuzuGraphTier(GraphTier):
     ) -> None:
         if not upserted and not deleted:
             return
-        stays = {passage.id: passage.namespace for passage in replaced if passage.id not in deleted}
+        removed = set(deleted)
+        stays = {passage.id: passage.namespace for passage in replaced if passage.id not in removed}
         state = LAYOUT + uuid.uuid4().hex
         new = [passage for passage in upserted if stays.get(passage.id) != passage.namespace]
         gone = [*deleted, *(passage.id for passage in new if passage.id in stays)]

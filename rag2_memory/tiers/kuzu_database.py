@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,16 @@ from typing import Any
 
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, MemoryInUseError, MissingExtraError
 
+logger = logging.getLogger(__name__)
+
 Run = Callable[..., list[list[Any]]]
 """Runs one statement with named parameters and returns its rows."""
 
 DRIVERS = ("kuzu", "ladybug")
 
-CHECKPOINT_BYTES = 64 * 1024 * 1024
-"""Write-ahead log at which a commit folds it into the file; at the engine's own 16 MiB a bulk load spends a third of its time folding."""
+CHECKPOINT_BYTES = 128 * 1024 * 1024
+"""Write-ahead log at which a commit folds it into the file. Folding rewrites most pages of a large graph, so a smaller log makes bulk loads
+slower (500,000 edges: 33 s at 64 MiB, 28 s here, 26 s at 256 MiB), and a larger one opening after a crash (9 s for 150 MiB)."""
 
 PROBE_SECONDS = 600.0
 
@@ -163,8 +167,11 @@ class KuzuDatabase:
         command = [sys.executable, "-c", PROBE, self._name, str(self.path), str(self._buffer_pool_bytes)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise CorruptIndexError(tier="graph", problem=f"reading {str(self.path)!r} in a process of its own failed: {exc}") from exc
+        except OSError as exc:
+            logger.warning("no process could be started that tries to read %s: %s", self.path, exc)
+            return
+        except subprocess.TimeoutExpired as exc:
+            raise CorruptIndexError(tier="graph", problem=f"reading {str(self.path)!r} took more than {PROBE_SECONDS:g} s") from exc
         if done.returncode:
             told = [line for line in done.stderr.splitlines() if "Error: " in line]
             raise self._failure(told[-1] if told else f"reading it ended a process with exit code {done.returncode}", existed=True)

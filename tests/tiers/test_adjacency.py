@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from rag2_memory.records import GraphPassage
 from rag2_memory.testing.graph_cases import EVERYTHING, SPACE, WRITES, edge, link, passage
 from rag2_memory.tiers import adjacency as module
+from rag2_memory.tiers import adjacency_walk
 from rag2_memory.tiers.adjacency import GONE, Adjacency, ordered
 from rag2_memory.tiers.adjacency_file import load, save
 from rag2_memory.tiers.adjacency_rows import OPEN_END, OPEN_START, micros, moment
@@ -87,6 +89,27 @@ def test_segments_stay_few_and_hold_what_is_stored(monkeypatch: pytest.MonkeyPat
     rebuilt = Adjacency()
     rebuilt.view = rebuilt.change(list(stored.values()), []).view
     assert around(graph, list(stored), names) == around(rebuilt, list(stored), names)
+
+
+@pytest.mark.parametrize("slack", [0, 1, 7, 224])
+def test_the_heaviest_links_that_count_are_kept(monkeypatch: pytest.MonkeyPatch, slack: int) -> None:
+    monkeypatch.setattr(adjacency_walk, "CLIP_SLACK", slack)
+    rng = random.Random(slack)
+    weights = rng.sample(range(1, 60_000), 900)
+    graph, stored = Adjacency(), dict[str, dict[str, float]]()
+    for number, weight in enumerate(weights):
+        key, ends = f"p{number % 400}", rng.sample(["hub", "e1", "e2", "e3"], 2)
+        stored[key] = dict.fromkeys(ends, weight / 65_535)
+        graph.view = graph.change([passage(key, *(link(key, end, weight=stored[key][end]) for end in ends))], []).view
+    seeds = list(stored)[:3]
+    for most in (1, 5, 1_000):
+        bounds = replace(BOUNDS, hops=1, mentions_per_entity=most)
+        found = neighbourhood(graph, bounds, namespace=SPACE, passages=seeds, entities=["hub", "e1"])
+        for entity in ("hub", "e1"):
+            others = [(weights[entity], key) for key, weights in stored.items() if entity in weights and key not in seeds]
+            expected = [key for _, key in sorted(others, reverse=True)[:most]]
+            assert [item.passage_id for item in found.links if item.entity_id == entity and item.passage_id not in seeds] == expected
+        assert found.truncated == (most < 1_000)
 
 
 def test_names_of_what_is_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
