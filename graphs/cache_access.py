@@ -52,6 +52,7 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices) -> Fou
         guidelines=request.guidelines,
         route=request.route,
         config_fingerprint=fingerprint(services),
+        format=request.format,
         now=services.clock(),
     )
     miss = Found(key=named.key, partition=named.partition, generation=generation, outcome="miss")
@@ -100,6 +101,7 @@ def fingerprint(services: RecallServices) -> str:
         services.embedder.name,
         services.counter.name,
         type(services.reranker).__name__,
+        services.summarizer.name if services.summarizer is not None else "",
         services.schema.fingerprint,
     )
     return "|".join(parts)

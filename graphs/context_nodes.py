@@ -43,6 +43,8 @@ def fit_budget(state: RecallState, services: RecallServices) -> dict[str, Any]:
             budget=request.budget,
             counter=services.counter,
             parents=parents,
+            format=request.format,
+            summarizer=services.summarizer,
         )
         current.note(tokens=context.tokens, blocks=len(context.blocks), dropped=len(context.dropped))
     return {"context": context, "trace": [current.record]}
@@ -50,9 +52,14 @@ def fit_budget(state: RecallState, services: RecallServices) -> dict[str, Any]:
 
 def cache_store(state: RecallState, services: RecallServices) -> dict[str, Any]:
     """Store a freshly compiled context with what it depended on. Reads: context, arms, facts, plan, cache_key. Writes: trace."""
-    if services.cache is None or not state.get("cache_key") or state.get("degraded"):
+    if services.cache is None or not state.get("cache_key") or state.get("degraded") or _summarised_badly(state["context"], services):
         return {}
     with stage("cache_store") as current:
         stored = cache_access.store(services.cache, state, request_of(state), services)
         current.note(stored=stored)
     return {"trace": [current.record]}
+
+
+def _summarised_badly(context: Context, services: RecallServices) -> bool:
+    """Whether the summarizer failed, so that asking again may give a better context."""
+    return services.summarizer is not None and str(context.trace["budget"].get("summary", "")).startswith("extractive:")

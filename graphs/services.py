@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rag2_memory.config import MemoryConfig
+from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.protocols import Embedder, Reranker, TokenCounter
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
@@ -36,6 +37,8 @@ class RecallServices:
     schema: GraphSchema = field(default_factory=GraphSchema)
     reranker: Reranker | None = None
     router: Router | None = None
+    summarizer: RunningSummarizer | None = None
+    """Summarises what leaves the history's window; `None`: extractively."""
     workers: ThreadPoolExecutor
     """Where arms run, so that one that hangs can be left behind."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_args
 
 from rag2_memory.context import Context, ContextBudget
+from rag2_memory.context.compiled import Format
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.records import Subgraph
 from rag2_memory.retrieval.plan import ROUTES, Plan
@@ -36,6 +37,8 @@ class RecallInput(TypedDict, total=False):
     """Instructions that go into the context."""
     route: str
     """`auto` or a forced route."""
+    format: Format
+    """Rendering of the context: `xml` (default), `markdown` or `json`."""
     k: int
     """Passages wanted; only the search graph reads it."""
 
@@ -89,6 +92,7 @@ class Request:
     history: tuple[Any, ...]
     guidelines: str
     route: str
+    format: Format
     k: int
 
 
@@ -107,6 +111,9 @@ def request_of(state: RecallState) -> Request:
     route = state.get("route") or "auto"
     if route not in ROUTES:
         raise InvalidRequestError(f"got route={route!r}; needed one of {', '.join(ROUTES)}.")
+    form = state.get("format") or "xml"
+    if form not in get_args(Format):
+        raise InvalidRequestError(f"got format={form!r}; needed one of {', '.join(get_args(Format))}.")
     return Request(
         query=query,
         scope=_scope(state.get("scope")),
@@ -115,6 +122,7 @@ def request_of(state: RecallState) -> Request:
         history=tuple(state.get("history") or ()),
         guidelines=state.get("guidelines") or "",
         route=route,
+        format=form,
         k=k,
     )
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from rag2_memory.config import MemoryConfig
 from rag2_memory.context import Context, ContextBudget, default_token_counter
+from rag2_memory.context.compiled import Format
+from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.embedders import as_embedder
 from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, UnknownDocumentError
 from rag2_memory.folder import MemoryFolder
@@ -125,6 +127,7 @@ class Memory:
         config: MemoryConfig | None = None,
         router: Router | None = None,
         splitter: TextSplitter | None = None,
+        summarizer: Any = None,
         clock: Callable[[], datetime] | None = None,
     ) -> Memory:
         """Open the memory in a folder, creating it if need be; work that a killed process left unfinished is completed first.
@@ -144,6 +147,7 @@ class Memory:
             config: Sizes, depths and switches.
             router: Chooses a route for each query instead of `auto`.
             splitter: A LangChain text splitter for the children instead of structure-aware segmentation.
+            summarizer: A LangChain chat model that summarises what leaves the history's window; default extractive, without a model.
             clock: Returns now as aware UTC; default the system's.
 
         Raises:
@@ -166,6 +170,7 @@ class Memory:
             config=config,
             router=router,
             splitter=splitter,
+            summarizer=summarizer,
             clock=clock,
         )
 
@@ -192,6 +197,7 @@ class Memory:
         config: MemoryConfig | None = None,
         router: Router | None = None,
         splitter: TextSplitter | None = None,
+        summarizer: Any = None,
         clock: Callable[[], datetime] | None = None,
     ) -> Memory:
         try:
@@ -210,6 +216,7 @@ class Memory:
                 schema=schema or DEFAULT_SCHEMA,
                 reranker=as_reranker(reranker),
                 router=router,
+                summarizer=RunningSummarizer(summarizer) if summarizer is not None else None,
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
             memory = cls(
@@ -498,6 +505,7 @@ class Memory:
         history: Sequence[Any] = (),
         guidelines: str = "",
         route: str = "auto",
+        format: Format = "xml",
     ) -> Context:
         """Return a context for a model: cited, permission-checked, within its token budget.
 
@@ -509,6 +517,7 @@ class Memory:
             history: Earlier messages of the conversation, oldest first.
             guidelines: Instructions that go into the context.
             route: As for `search`.
+            format: How it is rendered and counted: `xml`, `markdown` or `json`.
 
         Raises:
             BudgetTooSmallError: If the fixed parts alone exceed the budget.
@@ -523,6 +532,7 @@ class Memory:
                 "history": history,
                 "guidelines": guidelines,
                 "route": route,
+                "format": format,
             }
             state = self._undisturbed(self.graph, request)
             context: Context = state["context"]

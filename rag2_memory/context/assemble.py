@@ -54,7 +54,8 @@ def compile_context(
         parents: Parent chunks by id (`Parent` objects or texts). A chunk is replaced by its parent where there is room to spare.
         format: `xml`, `markdown` or `json`.
         trace: What happened before, as JSON values; goes into `Context.trace` (a list under `stages`).
-        summarizer: A LangChain chat model that summarises messages which leave the window; `None`: an extractive summary.
+        summarizer: A LangChain chat model that summarises messages which leave the window, or a `RunningSummarizer`, which also continues
+            its earlier summaries; `None`: an extractive summary.
         history_summary: Summary of what was said before `history`; it stays, and is continued where messages leave.
 
     Returns:

@@ -12,7 +12,7 @@ from rag2_memory.context.messages import IMAGE_TOKENS, Entry, cut
 from rag2_memory.context.render import Renderer
 from rag2_memory.context.sanitize import clean
 from rag2_memory.context.shorten import cut_to_fit
-from rag2_memory.context.summary import extractive_summary, model_summary
+from rag2_memory.context.summary import RunningSummarizer, extractive_summary
 from rag2_memory.context.weigh import Scale
 from rag2_memory.errors import BackendUnavailableError
 
@@ -59,7 +59,7 @@ class History:
 
         Args:
             limit: Tokens for the whole segment, its frame and images included.
-            summarizer: A LangChain chat model; without one, or when it fails, the summary is extractive.
+            summarizer: A LangChain chat model, or a `RunningSummarizer` around one; without it, or when it fails, the summary is extractive.
         """
         if self.need_tokens <= limit:
             kept = tuple(self._kept(entry) for unit in self._units for entry in unit)
@@ -137,11 +137,11 @@ class History:
             return "", ""
         note = "extractive"
         if summarizer is not None and left:
+            running = summarizer if isinstance(summarizer, RunningSummarizer) else RunningSummarizer(summarizer)
+            words = int(room * Fraction(WORDS_PER_TOKEN))
             try:
-                words = int(room * Fraction(WORDS_PER_TOKEN))
-                return clean(
-                    model_summary(summarizer, left, previous=self._previous, words=words, fits=lambda text: count(text) <= room)
-                ), "model"
+                told = running.summarise(left, previous=self._previous, words=words, fits=lambda text: count(text) <= room)
+                return clean(told), "model"
             except BackendUnavailableError as exc:
                 note = f"extractive: {exc}"
         summary = clean(extractive_summary(left, previous=self._previous, count=count, room=int(room)))
