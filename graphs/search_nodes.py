@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from rag2_memory.graphs.arms import dense_hits, lexical_hits, visible_arms
+from rag2_memory.graphs.bridges import bridges
+from rag2_memory.graphs.dated import dated_first
 from rag2_memory.graphs.event_dates import event_dates
 from rag2_memory.graphs.links import SUBJECTS_PER_ENTITY, graph_slice, visible_subgraph
 from rag2_memory.graphs.services import RecallServices, stage
@@ -184,6 +186,7 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
     entities = [entity for entity, _ in decided.entities]
     with stage("follow_links") as current:
         try:
+            ranking = dated_first(ranking, request, decided, services)
             around = graph_slice(ranking, state.get("subgraph") or Subgraph(), entities, request, services)
         except Exception as exc:  # as for the arms: without the graph the fused ranking stands
             logger.warning("links could not be followed: %s", exc)
@@ -192,10 +195,16 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
         result = rank_with_graph(
             dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
         )
-        stating = evidence_lifts(_with_relevance(facts, request, decided, services))
+        ranked = _with_relevance(facts, request, decided, services)
+        bridged = bridges(result.ranking, around, ranked, request, decided, services)
+        stating = evidence_lifts([*ranked, *bridged.facts])
+        for chunk_id, gain in bridged.lifts.items():
+            stating[chunk_id] = stating.get(chunk_id, 0.0) + gain
         scores = {chunk_id: score + stating.get(chunk_id, 0.0) for chunk_id, score in result.ranking}
         scores |= {chunk_id: lift for chunk_id, lift in stating.items() if chunk_id not in scores}
-        current.note(lifted=len(result.lifts), stating=len(stating), links=len(around.mentions) + len(around.subjects))
+        current.note(
+            lifted=len(result.lifts), stating=len(stating), links=len(around.mentions) + len(around.subjects), bridges=list(bridged.names)
+        )
     sources = dict(state["sources"])
     for chunk_id in (*result.lifts, *(chunk_id for chunk_id in stating if chunk_id not in result.lifts)):
         sources[chunk_id] = (*sources.get(chunk_id, ()), "graph")

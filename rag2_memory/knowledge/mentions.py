@@ -14,6 +14,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
+from rag2_memory.knowledge.generic_headings import is_generic_heading
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -129,7 +131,8 @@ def normalize_name(name: str) -> str:
 def subject_names(title: str, heading_path: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names that a chunk is about: its title and headings, each also without a disambiguation in parentheses.
 
-    Dates and times (session titles), bare numbers and titles longer than `MAX_NAME_WORDS` words name nothing and are left out.
+    Dates and times (session titles), bare numbers, titles longer than `MAX_NAME_WORDS` words and headings that any document may have (`Security`,
+    `Early life`) name nothing and are left out.
 
     Args:
         title: The document's title, may be empty.
@@ -139,7 +142,7 @@ def subject_names(title: str, heading_path: Sequence[str] = ()) -> tuple[str, ..
         Names as written, one per key of `normalize_name`, title first.
     """
     names: dict[str, str] = {}
-    for label in (title, *heading_path):
+    for label in (title, *(heading for heading in heading_path if not is_generic_heading(heading))):
         text = label.strip()
         for name in (text, _PARENTHESIS.sub("", text).strip()):
             key = normalize_name(name)

@@ -47,6 +47,8 @@ class Predicate:
     """Whether it happens at `valid_from` (an update) instead of lasting from then on (a role)."""
     aliases: tuple[str, ...] = ()
     """Other phrases for it, in lower case, such as `leads`."""
+    asked_by: tuple[str, ...] = ()
+    """Further words of questions that ask for it, in either direction, such as `charge` and `boss`; unlike aliases, several predicates may share one."""
     description: str = ""
 
 
@@ -79,6 +81,24 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         properties=("role",),
         exclusive="object",
         aliases=("leads", "led", "lead of", "lead architect of", "is lead architect of", "heads", "is the lead of"),
+        asked_by=(
+            "leader",
+            "leading",
+            "leadership",
+            "head",
+            "headed",
+            "charge",
+            "runs",
+            "ran",
+            "run",
+            "running",
+            "boss",
+            "director",
+            "directs",
+            "manager",
+            "chief",
+            "helm",
+        ),
         description="Leads it; one lead at a time.",
     ),
     Predicate(
@@ -87,6 +107,15 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=_MADE,
         properties=("role", "commits_count", "active_since"),
         aliases=("contributes to", "works on", "member of", "contributor to"),
+        asked_by=(
+            "works",
+            "worked",
+            "working",
+            "team",
+            "members",
+            "contributor",
+            "joined",
+        ),
         description="Works on it.",
     ),
     Predicate(
@@ -95,6 +124,24 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=("Developer",),
         properties=("role",),
         aliases=("developed by", "maintained by", "owned by", "built by", "written by", "created by"),
+        asked_by=(
+            "owner",
+            "owns",
+            "own",
+            "maintainer",
+            "maintains",
+            "author",
+            "wrote",
+            "writes",
+            "designed",
+            "designer",
+            "builds",
+            "creator",
+            "made",
+            "responsible",
+            "developer",
+            "looks",
+        ),
         description="Is built, maintained or owned by that person.",
     ),
     Predicate(
@@ -103,6 +150,20 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=("Project", "Component"),
         properties=("type", "version_constraint"),
         aliases=("depends on", "depend on", "relies on", "requires", "uses", "runs on", "is built on"),
+        asked_by=(
+            "dependency",
+            "dependencies",
+            "need",
+            "needs",
+            "relies",
+            "part",
+            "component",
+            "takes",
+            "reads",
+            "fed",
+            "backed",
+            "database",
+        ),
         description="Needs it to work, or is made of it.",
     ),
     Predicate(
@@ -112,6 +173,15 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         properties=("timestamp", "commit_hash"),
         momentary=True,
         aliases=("updated by", "changed by", "upgraded by", "patched by", "rotated by", "modified by"),
+        asked_by=(
+            "updates",
+            "changes",
+            "fixed",
+            "bumped",
+            "latest",
+            "touched",
+            "rewrote",
+        ),
         description="Was changed at `timestamp` by a person, or by the release or record that says so.",
     ),
     Predicate(
@@ -126,6 +196,15 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=_MADE,
         momentary=True,
         aliases=("deprecated", "deprecates", "replaces", "replaced", "supersedes", "superseded", "retired"),
+        asked_by=(
+            "replacement",
+            "successor",
+            "predecessor",
+            "instead",
+            "newer",
+            "obsolete",
+            "removed",
+        ),
         description="Replaced, retired or deprecated it.",
     ),
     Predicate(
@@ -334,7 +413,7 @@ def _read(kind: type[Any], name: str, body: Any, source: str, *, bare: str) -> A
     for key, value in body.items():
         if key not in allowed:
             raise InvalidRequestError(f"{source} gives {name!r} the unknown key {key!r}; needed one of {', '.join(sorted(allowed))}.")
-        if key in ("properties", "domain", "range", "aliases"):
+        if key in ("properties", "domain", "range", "aliases", "asked_by"):
             value = _strings(value, f"{source}: {name}.{key}")
         fields[key] = value
     return kind(name=name, **fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rag2_memory.knowledge.schema import GraphSchema
@@ -12,8 +12,14 @@ from rag2_memory.types import Fact
 EVIDENCE_WEIGHT = 0.5
 """Lift of the passage that states the most relevant fact, on the scale of calibrated fusion (as `graph_ranking.NAMED_WEIGHT`)."""
 
+ASKED = 0.5
+"""Least relevance of a fact whose relation the question asks for."""
+
 UNASKED = 0.1
 """Relevance of a fact whose relation the question does not ask for."""
+
+OPEN_PREDICATE = "RELATED_TO"
+"""The predicate that says nothing by itself: its edges carry a phrase."""
 
 PERSON_TYPES = frozenset({"Developer", "Person"})
 """Node types that answer a question that begins with `who`."""
@@ -22,8 +28,8 @@ PERSON_TYPES = frozenset({"Developer", "Person"})
 def relevance(fact: Fact, question: str, *, asks_who: bool, schema: GraphSchema) -> float:
     """Return how relevant a fact is, in [0, 1].
 
-    Half is for the relation: a word of the predicate, of one of its aliases or of its stated role occurs in the question (stems compared). A quarter is for a
-    person at one end where the question asks who, a quarter for naming both ends.
+    Half is for the relation: a word by which its predicate is asked for, or of its own role or phrase, occurs in the question (stems compared). A fifth is for
+    a person at one end where the question asks who, the rest for naming its ends, and for still holding.
     """
     asked = _stems(question)
     relation = _relation_stems(fact.predicate, schema) | _stems(
@@ -34,9 +40,9 @@ def relevance(fact: Fact, question: str, *, asks_who: bool, schema: GraphSchema)
         score += 0.5
     if asks_who and ({fact.subject_type, fact.object_type} & PERSON_TYPES):
         score += 0.2
-    if all(_stems(end) and _stems(end) <= asked for end in (fact.subject, fact.object)):
-        score += 0.2
-    return score
+    named = [bool(_stems(end)) and _stems(end) <= asked for end in (fact.subject, fact.object)]
+    score += 0.15 if all(named) else 0.1 if any(named) else 0.0
+    return score + (0.05 if fact.valid_to is None else 0.0)
 
 
 def ranked_facts(facts: Sequence[Fact], question: str, *, asks_who: bool, schema: GraphSchema) -> list[tuple[Fact, float]]:
@@ -45,19 +51,39 @@ def ranked_facts(facts: Sequence[Fact], question: str, *, asks_who: bool, schema
     return sorted(scored, key=lambda item: -item[1])
 
 
-def evidence_lifts(ranked: Sequence[tuple[Fact, float]]) -> Mapping[str, float]:
+def evidence_lifts(ranked: Sequence[tuple[Fact, float]]) -> dict[str, float]:
     """Return, by chunk id, what stating a relevant fact adds to a passage's score; facts that were not asked for add nothing."""
     lifts: dict[str, float] = {}
     for fact, score in ranked:
-        if score >= 0.5:
+        if score >= ASKED:
             for chunk_id in fact.evidence:
                 lifts[chunk_id] = max(lifts.get(chunk_id, 0.0), EVIDENCE_WEIGHT * score / len(fact.evidence) ** 0.5)
     return lifts
 
 
+def asks_for_relation(question: str, schema: GraphSchema) -> bool:
+    """Whether a question has a word by which some declared relation is asked for."""
+    return any(_relation_stems(predicate.name, schema) & _stems(question) for predicate in schema.predicates)
+
+
+def without_relation(words: Iterable[str], facts: Iterable[Fact], schema: GraphSchema) -> list[str]:
+    """Return the words of a question that neither ask for the relations of facts nor name their ends."""
+    used: set[str] = set()
+    for fact in facts:
+        used |= _relation_stems(fact.predicate, schema) | _stems(fact.subject) | _stems(fact.object)
+    return [word for word in words if not _stems(word) <= used]
+
+
+def may_ask_for(predicate: str, question: str, schema: GraphSchema) -> bool:
+    """Whether a question may ask for edges of a predicate; of the open one only the edge itself can tell."""
+    return predicate == OPEN_PREDICATE or bool(_relation_stems(predicate, schema) & _stems(question))
+
+
 def _relation_stems(predicate: str, schema: GraphSchema) -> frozenset[str]:
     declared = schema.predicate(predicate)
-    return _stems(" ".join((predicate.replace("_", " ").lower(), *(declared.aliases if declared else ()))))
+    if declared is None:
+        return _stems(predicate.replace("_", " ").lower())
+    return _stems(" ".join((predicate.replace("_", " ").lower(), *declared.aliases, *declared.asked_by)))
 
 
 @lru_cache(maxsize=1)

@@ -58,7 +58,13 @@ def test_a_name_without_letters_and_digits_has_no_key() -> None:
 
 
 def test_a_page_is_about_its_title_with_and_without_disambiguation_and_its_headings() -> None:
-    assert subject_names("Ed Wood (film)", ("Production", "The Score")) == ("Ed Wood (film)", "Ed Wood", "Production", "The Score")
+    assert subject_names("Ed Wood (film)", ("The Score", "Martin Landau")) == ("Ed Wood (film)", "Ed Wood", "The Score", "Martin Landau")
+
+
+@pytest.mark.parametrize("heading", ["Security", "3. Decision", "Early life", "Known issues", "What's new", "References:", "FIXED"])
+def test_a_heading_that_any_document_may_have_is_no_subject(heading: str) -> None:
+    assert subject_names("Harbour crane", (heading, "Spreader")) == ("Harbour crane", "Spreader")
+    assert subject_names(heading) == (heading,), "a whole page may well be about it"
 
 
 @pytest.mark.parametrize("title", ["1:56 pm on 8 May, 2023", "2023-05-08", "", "Monday", "1984", "…"])
