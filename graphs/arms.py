@@ -52,8 +52,9 @@ def visible_arms(
 ) -> tuple[dict[str, Hits], dict[str, Outline], dict[str, Any]]:
     """Return the arms with what the scope sees, each as long as the exact filtered ranking up to `arm_depth`; the outlines of all hits; what it took."""
     depth, asked = services.config.arm_depth, _first_k(services)
-    ids = {chunk_id for hits in arms.values() for chunk_id, _ in hits}
-    seen = services.registry.outlines(ids, request.scope, request.as_of)
+    seen = services.registry.outlines({chunk_id for hits in arms.values() for chunk_id, _ in hits[:depth]}, request.scope, request.as_of)
+    spare = {chunk_id for hits in arms.values() if any(hit[0] not in seen for hit in hits[:depth]) for chunk_id, _ in hits[depth:]}
+    seen |= services.registry.outlines(spare - seen.keys(), request.scope, request.as_of) if spare else {}
     kept: dict[str, Hits] = {}
     widened = []
     for arm, hits in arms.items():

@@ -34,6 +34,7 @@ from rag2_memory.records import (
     SurfaceName,
     Watchlist,
 )
+from rag2_memory.tiers.consolidation import ConsolidationTier
 from rag2_memory.types import AsOf, Chunk, Hit, Parent, Scope, TierName
 
 VectorSpace = Literal["chunks", "windows", "entities"]
@@ -287,7 +288,7 @@ class CacheTier(ABC):
         """Release the store. Idempotent."""
 
 
-class RegistryTier(ABC):
+class RegistryTier(ConsolidationTier):
     """Tier 4: the truth. Documents, versions, permissions, knowledge and the journal, each change in one transaction.
 
     Every id that an index returns goes through `visible` or `chunks` before anyone sees it. Moments are aware UTC datetimes.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, String, bindparam, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -32,14 +32,16 @@ from rag2_memory.records import (
     Outline,
     SurfaceName,
 )
-from rag2_memory.tiers import sql_graph, sql_reading, sql_writing
+from rag2_memory.tiers import sql_derived, sql_graph, sql_reading, sql_writing
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.base import RegistryTier
+from rag2_memory.tiers.sql_consolidation import SqlConsolidation
 from rag2_memory.tiers.sql_values import batched, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
+_GENERATION = select(t.namespaces.c.generation).where(t.namespaces.c.namespace == bindparam("name", type_=String))
 
-class SqlRegistry(RegistryTier):
+
+class SqlRegistry(SqlConsolidation):
     """The registry on SQLite (a file, or memory where `location` is `None`) or at an SQLAlchemy URL.
 
     Readers run side by side on snapshots (WAL); writers queue. In memory there is one connection and everybody takes turns.
@@ -57,6 +59,7 @@ class SqlRegistry(RegistryTier):
             event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         with self._writing() as connection:
             t.prepare(connection)
+            sql_derived.prepare(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -153,7 +156,7 @@ class SqlRegistry(RegistryTier):
 
     def generation(self, namespace: str) -> int:
         with self._reading() as connection:
-            return int(connection.execute(select(t.namespaces.c.generation).where(t.namespaces.c.namespace == namespace)).scalar() or 0)
+            return int(connection.execute(_GENERATION, {"name": namespace}).scalar() or 0)
 
     # --- reading under a scope ------------------------------------------------------------------------------------------------------------
     def visible(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
@@ -317,7 +320,7 @@ class SqlRegistry(RegistryTier):
         as_of: AsOf | None = None,
     ) -> list[Assertion]:
         with self._reading() as connection:
-            return sql_graph.assertions(connection, scope.namespace, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of)
+            return sql_graph.assertions(connection, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of)
 
     def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
         with self._reading() as connection:

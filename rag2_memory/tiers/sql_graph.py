@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, String, and_, bindparam, func, insert, or_, select, update
 
 from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_reading import indexable_query, seen_chunks
+from rag2_memory.tiers.sql_reading import indexable_query
+from rag2_memory.tiers.sql_scopes import Sight, among, parameters, sees, sight_of
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Scope
 
@@ -71,65 +74,61 @@ def graph_passages(connection: Connection, ids: Collection[str], canonical: Mapp
     }
 
 
+@cache
+def _assertions(sight: Sight, by_entity: bool) -> Select[Any]:
+    columns = (t.evidence.c.chunk_id, t.evidence.c.quote, t.evidence.c.confidence, t.evidence.c.properties, t.evidence.c.recorded_at)
+    query = select(t.edges, *columns).join(t.evidence, t.evidence.c.edge_id == t.edges.c.edge_id)
+    if by_entity:
+        query = query.where(or_(among(t.edges.c.subject_id, "ids"), among(t.edges.c.object_id, "ids")))
+    else:
+        query = query.where(among(t.edges.c.edge_id, "ids"))
+    if sight.recorded:
+        query = query.where(t.evidence.c.recorded_at <= bindparam("recorded", type_=t.Instant))
+    return query.where(t.edges.c.namespace.concat("") == bindparam("namespace", type_=String), sees(t.evidence.c.chunk_id, sight))
+
+
 def assertions(
-    connection: Connection,
-    namespace: str,
-    *,
-    entity_ids: Collection[str] | None,
-    edge_ids: Collection[str] | None,
-    scope: Scope,
-    as_of: AsOf | None,
+    connection: Connection, *, entity_ids: Collection[str] | None, edge_ids: Collection[str] | None, scope: Scope, as_of: AsOf | None
 ) -> list[Assertion]:
     """Return the visible statements of edges that touch any of the (surface) entities, or of the given edges."""
-    found: list[Assertion] = []
-    seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id)
-    columns = (
-        t.edges,
-        t.evidence.c.chunk_id,
-        t.evidence.c.quote,
-        t.evidence.c.confidence,
-        t.evidence.c.properties,
-        t.evidence.c.recorded_at,
-    )
-    base = select(*columns).join(t.evidence, t.evidence.c.edge_id == t.edges.c.edge_id).where(t.edges.c.namespace == namespace)
-    if as_of is not None and as_of.recorded is not None:
-        base = base.where(t.evidence.c.recorded_at <= as_of.recorded.timestamp())
-    wanted = list(entity_ids if entity_ids is not None else edge_ids or ())
-    for part in batched(wanted, 2_000):
-        if entity_ids is not None:
-            condition = or_(t.edges.c.subject_id.in_(part), t.edges.c.object_id.in_(part))
-        else:
-            condition = t.edges.c.edge_id.in_(part)
-        for row in connection.execute(base.where(condition, t.evidence.c.chunk_id.in_(seen))):
-            found.append(
-                Assertion(
-                    edge_id=row.edge_id,
-                    namespace=row.namespace,
-                    subject_id=row.subject_id,
-                    predicate=row.predicate,
-                    object_id=row.object_id,
-                    chunk_id=row.chunk_id,
-                    valid_from=from_seconds(row.valid_from),
-                    valid_to=from_seconds(row.valid_to),
-                    properties=json.loads(row.properties),
-                    quote=row.quote,
-                    confidence=row.confidence,
-                    recorded_at=from_seconds(row.recorded_at),
-                )
-            )
-    unique = {(item.edge_id, item.chunk_id): item for item in found}
-    return [unique[key] for key in sorted(unique)]
+    by_entity = entity_ids is not None
+    wanted = entity_ids if entity_ids is not None else edge_ids or ()
+    if not wanted:
+        return []
+    rows = connection.execute(_assertions(sight_of(scope, as_of), by_entity), parameters(scope, as_of, ids=wanted))
+    found = {
+        (row.edge_id, row.chunk_id): Assertion(
+            edge_id=row.edge_id,
+            namespace=row.namespace,
+            subject_id=row.subject_id,
+            predicate=row.predicate,
+            object_id=row.object_id,
+            chunk_id=row.chunk_id,
+            valid_from=from_seconds(row.valid_from),
+            valid_to=from_seconds(row.valid_to),
+            properties=json.loads(row.properties),
+            quote=row.quote,
+            confidence=row.confidence,
+            recorded_at=from_seconds(row.recorded_at),
+        )
+        for row in rows
+    }
+    return [found[key] for key in sorted(found)]
+
+
+@cache
+def _surface_names(sight: Sight) -> Select[Any]:
+    columns = (t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)
+    query = select(*columns, func.count().label("uses")).where(among(t.mentions.c.entity_id, "ids"), sees(t.mentions.c.chunk_id, sight))
+    return query.group_by(*columns)
 
 
 def surface_names(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> list[SurfaceName]:
     """Return the names, with type and frequency, under which visible chunks mention the entities."""
-    found: list[SurfaceName] = []
-    seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id)
-    columns = (t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)
-    for part in batched(list(entity_ids), 2_000):
-        query = select(*columns, func.count().label("uses")).where(t.mentions.c.entity_id.in_(part), t.mentions.c.chunk_id.in_(seen))
-        for row in connection.execute(query.group_by(*columns)):
-            found.append(SurfaceName(entity_id=row.entity_id, name=row.name, type=row.type, count=row.uses))
+    if not entity_ids:
+        return []
+    rows = connection.execute(_surface_names(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids))
+    found = [SurfaceName(entity_id=row.entity_id, name=row.name, type=row.type, count=row.uses) for row in rows]
     return sorted(found, key=lambda item: (-item.count, item.name, item.type))
 
 
@@ -152,26 +151,28 @@ def mentions_in(connection: Connection, chunk_ids: Collection[str]) -> list[Ment
     return found
 
 
+@cache
+def _seen_entities(sight: Sight) -> Select[Any]:
+    mentioned = select(t.mentions.c.entity_id).where(t.mentions.c.entity_id == t.entities.c.entity_id, sees(t.mentions.c.chunk_id, sight))
+    return select(t.entities.c.entity_id).where(among(t.entities.c.entity_id, "ids"), mentioned.exists())
+
+
 def seen_entities(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
     """Return those entities that some chunk which the scope sees mentions."""
-    found: set[str] = set()
-    for part in batched(list(entity_ids)):
-        seen = seen_chunks(scope, as_of, t.occurrences.c.chunk_id).where(t.occurrences.c.chunk_id == t.mentions.c.chunk_id).exists()
-        wanted = select(t.entities.c.entity_id).where(
-            t.entities.c.entity_id.in_(part),
-            select(t.mentions.c.entity_id).where(t.mentions.c.entity_id == t.entities.c.entity_id, seen).exists(),
-        )
-        found.update(connection.execute(wanted).scalars())
-    return found
+    if not entity_ids:
+        return set()
+    return set(connection.execute(_seen_entities(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids)).scalars())
+
+
+_KNOWN_KEYS = select(t.entities.c.key, t.entities.c.entity_id).where(
+    t.entities.c.namespace == bindparam("namespace", type_=String), among(t.entities.c.key, "keys")
+)
 
 
 def known_keys(connection: Connection, namespace: str, keys: Collection[str]) -> dict[str, str]:
     """Return entity ids by normalised key, for those keys that the namespace knows."""
-    found: dict[str, str] = {}
-    for part in batched(list(keys)):
-        query = select(t.entities.c.key, t.entities.c.entity_id).where(t.entities.c.namespace == namespace, t.entities.c.key.in_(part))
-        found |= pairs(connection, query)
-    return found
+    rows = connection.execute(_KNOWN_KEYS, parameters(Scope(namespace=namespace), None, keys=keys))
+    return {row.key: row.entity_id for row in rows}
 
 
 def entities(connection: Connection, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:

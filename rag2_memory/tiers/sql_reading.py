@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import Connection, FromClause, Row, Select, and_, func, select
 
 from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_values import batched, from_seconds, pairs, seconds
+from rag2_memory.tiers.sql_scopes import Sight, among, parameters, seen_chunks, seen_versions, sight_of
+from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
 LAST_CHARACTER = "\U0010ffff"
@@ -22,61 +24,26 @@ WINDOW_TURNS = 1
 """Neighbours on each side of a conversation turn that its window holds (shared measurements: one before and one after)."""
 
 
-def seen_versions(scope: Scope, as_of: AsOf | None) -> tuple[FromClause, Any]:
-    """Return the join of documents and their versions, and the condition that the scope may see that version at that time.
-
-    Without `as_of` it is the published version. With `as_of.recorded` it is what was published then. With `as_of.valid` a version counts from its
-    `effective_from` until it was superseded or deleted. Permissions are always today's: a withdrawn permission also covers the past.
-    """
-    source = t.documents.join(t.versions, t.versions.c.document_key == t.documents.c.document_key)
-    conditions = [t.documents.c.namespace == scope.namespace, t.documents.c.state != "archived", permitted(scope)]
-    if as_of is None or (as_of.valid is None and as_of.recorded is None):
-        conditions += [t.documents.c.state == "live", t.versions.c.version == t.documents.c.live_version]
-    if as_of is not None:
-        for start, moment in ((t.versions.c.recorded_at, as_of.recorded), (t.versions.c.effective_from, as_of.valid)):
-            if moment is not None:
-                at = seconds(moment)
-                conditions += [start <= at, or_(t.versions.c.retired_at.is_(None), t.versions.c.retired_at > at)]
-    return source, and_(*conditions)
-
-
-def permitted(scope: Scope) -> Any:
-    """Return the condition that the scope satisfies a document's ACL."""
-    principals = sorted(scope.principals)
-    if not principals:
-        return t.documents.c.restricted.is_(False)
-    granted = exists().where(t.permissions.c.document_key == t.documents.c.document_key, t.permissions.c.principal.in_(principals))
-    return or_(t.documents.c.restricted.is_(False), granted)
-
-
-def seen_chunks(scope: Scope, as_of: AsOf | None, *columns: Any) -> Select[Any]:
-    """Select columns of the chunks that the scope sees; occurrences, documents and versions are joined."""
-    source, condition = seen_versions(scope, as_of)
-    source = source.join(
-        t.occurrences, and_(t.occurrences.c.document_key == t.versions.c.document_key, t.occurrences.c.version == t.versions.c.version)
-    )
-    return select(*columns).select_from(source).where(condition)
+@cache
+def _visible(sight: Sight) -> Select[Any]:
+    return seen_chunks(sight, t.occurrences.c.chunk_id).where(among(t.occurrences.c.chunk_id, "ids"))
 
 
 def visible(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
     """Return those chunk ids that the scope sees."""
-    found: set[str] = set()
-    for part in batched(list(ids)):
-        query = seen_chunks(scope, as_of, t.occurrences.c.chunk_id).where(t.occurrences.c.chunk_id.in_(part))
-        found.update(connection.execute(query).scalars())
-    return found
+    return set(connection.execute(_visible(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalars())
+
+
+@cache
+def _outlines(sight: Sight) -> Select[Any]:
+    columns = (t.occurrences.c.chunk_id, t.versions.c.title, t.occurrences.c.tokens)
+    return seen_chunks(sight, *columns).where(among(t.occurrences.c.chunk_id, "ids"))
 
 
 def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
     """Return title and length of those chunks that the scope sees."""
-    found: dict[str, Outline] = {}
-    columns = (t.occurrences.c.chunk_id, t.versions.c.title, t.chunks.c.tokens)
-    for part in batched(list(ids)):
-        query = seen_chunks(scope, as_of, *columns).where(
-            t.occurrences.c.chunk_id.in_(part), t.chunks.c.chunk_id == t.occurrences.c.chunk_id
-        )
-        found.update({row[0]: Outline(title=row[1], tokens=row[2]) for row in connection.execute(query)})
-    return found
+    rows = connection.execute(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).all()
+    return {chunk_id: Outline(title=title, tokens=tokens) for chunk_id, title, tokens in rows}
 
 
 def size(connection: Connection, namespace: str) -> int:
@@ -91,7 +58,8 @@ def size(connection: Connection, namespace: str) -> int:
 
 def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> list[str] | None:
     """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
-    found = list(connection.execute(seen_chunks(scope, as_of, t.occurrences.c.chunk_id).distinct().limit(limit + 1)).scalars())
+    query = seen_chunks(sight_of(scope, as_of), t.occurrences.c.chunk_id, picked=False).distinct().limit(limit + 1)
+    found = list(connection.execute(query, parameters(scope, as_of)).scalars())
     return None if len(found) > limit else found
 
 
@@ -145,62 +113,70 @@ def chunk_of(row: Row[Any]) -> Chunk:
     )
 
 
+@cache
+def _chunks(sight: Sight) -> Select[Any]:
+    query = seen_chunks(sight, *CHUNK_COLUMNS).join(t.chunks, t.chunks.c.chunk_id == t.occurrences.c.chunk_id)
+    return query.where(among(t.occurrences.c.chunk_id, "ids")).order_by(t.occurrences.c.ordinal)
+
+
 def chunks(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Chunk]:
     """Return the chunks behind those ids that the scope sees; of a text that occurs twice in a document, the first place."""
     found: dict[str, Chunk] = {}
-    for part in batched(list(ids)):
-        query = seen_chunks(scope, as_of, *CHUNK_COLUMNS).where(
-            t.occurrences.c.chunk_id.in_(part), t.chunks.c.chunk_id == t.occurrences.c.chunk_id
-        )
-        for row in connection.execute(query.order_by(t.occurrences.c.ordinal)):
-            found.setdefault(row.chunk_id, chunk_of(row))
+    for row in connection.execute(_chunks(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)):
+        found.setdefault(row.chunk_id, chunk_of(row))
     return found
+
+
+@cache
+def _parents(sight: Sight) -> Select[Any]:
+    source, condition = seen_versions(sight, picked=True)
+    columns = (*t.parents.c, t.version_parents.c.start, t.version_parents.c.end)
+    return select(*columns).select_from(_with_parents(source)).where(condition, among(t.parents.c.parent_id, "ids"))
+
+
+def _with_parents(versions: FromClause) -> FromClause:
+    """Join the parents that versions are made of."""
+    held = and_(t.version_parents.c.document_key == t.versions.c.document_key, t.version_parents.c.version == t.versions.c.version)
+    return versions.join(t.version_parents, held).join(t.parents, t.parents.c.parent_id == t.version_parents.c.parent_id)
 
 
 def parents(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Parent]:
     """Return those parents whose document the scope sees."""
-    found = {}
-    source, condition = seen_versions(scope, as_of)
-    columns = (*t.parents.c, t.version_parents.c.start, t.version_parents.c.end)
-    joined = source.join(
-        t.version_parents,
-        and_(t.version_parents.c.document_key == t.versions.c.document_key, t.version_parents.c.version == t.versions.c.version),
-    ).join(t.parents, t.parents.c.parent_id == t.version_parents.c.parent_id)
-    for part in batched(list(ids)):
-        for row in connection.execute(select(*columns).select_from(joined).where(condition, t.parents.c.parent_id.in_(part))):
-            found[row.parent_id] = Parent(
-                id=row.parent_id,
-                document_key=row.document_key,
-                heading_path=tuple(json.loads(row.heading_path)),
-                text=row.text,
-                tokens=row.tokens,
-                start=row.start,
-                end=row.end,
-            )
-    return found
+    rows = connection.execute(_parents(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids))
+    return {
+        row.parent_id: Parent(
+            id=row.parent_id,
+            document_key=row.document_key,
+            heading_path=tuple(json.loads(row.heading_path)),
+            text=row.text,
+            tokens=row.tokens,
+            start=row.start,
+            end=row.end,
+        )
+        for row in rows
+    }
 
 
 def document_metadata(
     connection: Connection, scope: Scope, document_ids: Collection[str] | None, prefix: str | None
 ) -> dict[str, Mapping[str, Any]]:
     """Return the metadata of documents that the scope sees, by id."""
-    source, condition = seen_versions(scope, None)
+    source, condition = seen_versions(sight_of(scope, None), picked=False)
     query = select(t.documents.c.document_id, t.versions.c.metadata).select_from(source).where(condition)
+    values = parameters(scope, None)
     if prefix is not None:
         query = query.where(t.documents.c.document_id >= prefix, t.documents.c.document_id < prefix + LAST_CHARACTER)
-    parts = [query] if document_ids is None else [query.where(t.documents.c.document_id.in_(part)) for part in batched(list(document_ids))]
-    return {row[0]: json.loads(row[1]) for part in parts for row in connection.execute(part)}
+    if document_ids is not None:
+        query = query.where(among(t.documents.c.document_id, "ids"))
+        values = parameters(scope, None, ids=document_ids)
+    return {document_id: json.loads(metadata) for document_id, metadata in connection.execute(query, values)}
 
 
 def document_text(connection: Connection, document_id: str, scope: Scope, as_of: AsOf | None) -> str | None:
     """Return a document's whole text as the scope sees it; parents partition it."""
-    source, condition = seen_versions(scope, as_of)
-    joined = source.join(
-        t.version_parents,
-        and_(t.version_parents.c.document_key == t.versions.c.document_key, t.version_parents.c.version == t.versions.c.version),
-    ).join(t.parents, t.parents.c.parent_id == t.version_parents.c.parent_id)
-    query = select(t.parents.c.text).select_from(joined).where(condition, t.documents.c.document_id == document_id)
-    pieces = list(connection.execute(query.order_by(t.version_parents.c.position)).scalars())
+    source, condition = seen_versions(sight_of(scope, as_of), picked=False)
+    query = select(t.parents.c.text).select_from(_with_parents(source)).where(condition, t.documents.c.document_id == document_id)
+    pieces = list(connection.execute(query.order_by(t.version_parents.c.position), parameters(scope, as_of)).scalars())
     return "".join(pieces) if pieces else None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -13,17 +16,21 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    ScalarSelect,
     String,
     Table,
     Text,
+    column,
     insert,
     select,
+    text,
     update,
 )
+from sqlalchemy.schema import DropIndex
 
 from rag2_memory.errors import SchemaVersionError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables; a registry written by a newer one is refused."""
 
 metadata = MetaData()
@@ -63,6 +70,7 @@ documents = Table(
     Index("documents_by_uri", "namespace", "uri"),
     Index("documents_by_thread", "namespace", "thread_id", "turn_ordinal"),
     Index("documents_pending", "pending_version"),
+    sqlite_with_rowid=False,
 )
 
 permissions = Table(
@@ -71,6 +79,7 @@ permissions = Table(
     Column("document_key", String, nullable=False),
     Column("principal", String, nullable=False),
     PrimaryKeyConstraint("document_key", "principal"),
+    sqlite_with_rowid=False,
 )
 
 versions = Table(
@@ -89,6 +98,7 @@ versions = Table(
     Column("retired_at", Instant),  # superseded or deleted
     Column("effective_from", Instant),  # min(modified_at, recorded_at) of a first version, else recorded_at
     PrimaryKeyConstraint("document_key", "version"),
+    sqlite_with_rowid=False,
 )
 
 parents = Table(
@@ -123,8 +133,10 @@ occurrences = Table(
     Column("parent_id", String, nullable=False),
     Column("start", Integer, nullable=False),
     Column("end", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),  # of the chunk; here so that outlines need not read its text
     PrimaryKeyConstraint("document_key", "version", "ordinal"),
-    Index("occurrences_by_chunk", "chunk_id", "version"),
+    Index("occurrences_by_chunk", "chunk_id", "version", "document_key", "tokens"),
+    sqlite_with_rowid=False,
 )
 
 version_parents = Table(
@@ -243,8 +255,31 @@ receipts = Table(
     Column("counts", Text, nullable=False),
 )
 
-MIGRATIONS: dict[int, list[str]] = {}
-"""SQL statements that lift a registry from the version before to the key's version."""
+
+def _keys_clustered(connection: Connection) -> None:
+    """Version 2: tables that are read by key hold their rows in the key's own tree, and occurrences know their chunk's length."""
+    _rebuilt(connection, documents)
+    _rebuilt(connection, permissions)
+    _rebuilt(connection, versions)
+    tokens = select(chunks.c.tokens).where(chunks.c.chunk_id == column("chunk_id")).scalar_subquery()
+    _rebuilt(connection, occurrences, tokens=tokens)
+
+
+def _rebuilt(connection: Connection, table: Table, **added: ScalarSelect[Any]) -> None:
+    """Give a table its present definition; `added` computes the columns that it did not have."""
+    old = f"{table.name}_old"
+    for index in table.indexes:
+        connection.execute(DropIndex(index, if_exists=True))
+    connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO {old}")
+    table.create(connection)
+    names = [item.name for item in table.columns]
+    values = [added[name] if name in added else column(name) for name in names]
+    connection.execute(insert(table).from_select(names, select(*values).select_from(text(old))))
+    connection.exec_driver_sql(f"DROP TABLE {old}")
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {2: _keys_clustered}
+"""What lifts a registry from the version before to the key's version, inside one transaction."""
 
 
 def prepare(connection: Connection) -> None:
@@ -262,6 +297,5 @@ def prepare(connection: Connection) -> None:
     if int(found) > SCHEMA_VERSION:
         raise SchemaVersionError(found=int(found), supported=SCHEMA_VERSION)
     for version in range(int(found) + 1, SCHEMA_VERSION + 1):
-        for statement in MIGRATIONS[version]:
-            connection.exec_driver_sql(statement)
+        MIGRATIONS[version](connection)
     connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION)))

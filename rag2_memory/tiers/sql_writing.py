@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
 from rag2_memory.records import DocumentWrite, Knowledge
+from rag2_memory.tiers import sql_derived as d
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import WINDOW_TURNS
 from rag2_memory.tiers.sql_values import batched, insert_new, pairs, seconds, to_json
@@ -31,6 +32,8 @@ def write_versions(connection: Connection, items: Sequence[DocumentWrite], *, no
         assertions=tuple(assertion for item in items for assertion in item.knowledge.assertions),
     )
     write_knowledge(connection, everything, now=now)
+    _note_readings(connection, items)
+    compare_again(connection, {mention.entity_id for mention in everything.mentions if d.ALIASES in mention.properties})
     owed = []
     for item in items:
         held = _indexed_already(connection, item, versions[item.key]) if item.key in rows else set()
@@ -166,6 +169,7 @@ def _write_chunks(connection: Connection, items: Sequence[DocumentWrite], versio
                 "parent_id": c.parent_id,
                 "start": c.start,
                 "end": c.end,
+                "tokens": c.tokens,
             }
             for item in items
             for c in item.chunks
@@ -177,6 +181,21 @@ def _indexed_already(connection: Connection, item: DocumentWrite, version: int) 
     """Return chunk ids that a published version of the document holds, so that the indexes have them or owe them already."""
     query = select(t.occurrences.c.chunk_id).where(t.occurrences.c.document_key == item.key, t.occurrences.c.version != version)
     return set(connection.execute(query).scalars())
+
+
+def _note_readings(connection: Connection, items: Sequence[DocumentWrite]) -> None:
+    """Note which extractor read each chunk; a chunk that another one read before keeps that note, since its mentions stayed as they were."""
+    by = {chunk.id: item.knowledge.extractor for item in items if item.knowledge.extractor for chunk in item.chunks}
+    known: set[str] = set()
+    for part in batched(sorted(by)):
+        known.update(connection.execute(select(d.readings.c.chunk_id).where(d.readings.c.chunk_id.in_(part))).scalars())
+    insert_new(connection, d.readings, [{"chunk_id": key, "extractor": name} for key, name in by.items() if key not in known])
+
+
+def compare_again(connection: Connection, entity_ids: Collection[str]) -> None:
+    """Have entity resolution look at entities that it has compared before: something new is known of them."""
+    for part in batched(sorted(entity_ids)):
+        connection.execute(update(t.entities).where(t.entities.c.entity_id.in_(part)).values(compared=False))
 
 
 def write_knowledge(connection: Connection, knowledge: Knowledge, *, now: float) -> None:
@@ -390,10 +409,9 @@ def drop_chunks(connection: Connection, ids: Collection[str]) -> dict[str, int]:
         hashes = sorted({key for row in stored for key in row if key is not None})
         touched = set(connection.execute(select(t.mentions.c.entity_id).where(t.mentions.c.chunk_id.in_(part))).scalars())
         edge_ids = set(connection.execute(select(t.evidence.c.edge_id).where(t.evidence.c.chunk_id.in_(part))).scalars())
-        for name, table in (("mentions", t.mentions), ("evidence", t.evidence), ("", t.extractions), ("chunks", t.chunks)):
-            removed = connection.execute(delete(table).where(table.c.chunk_id.in_(part))).rowcount
-            if name:
-                counts[name] += removed
+        d.drop_derived(connection, part)
+        for name, table in (("mentions", t.mentions), ("evidence", t.evidence), ("chunks", t.chunks)):
+            counts[name] += connection.execute(delete(table).where(table.c.chunk_id.in_(part))).rowcount
         counts["embeddings"] += _drop_embeddings(connection, hashes)
         counts["edges"] += _drop_edges(connection, edge_ids)
         counts["entities"] += _drop_or_rename_entities(connection, touched)
@@ -490,6 +508,7 @@ def purge(connection: Connection, key: str, *, receipt_id: str, digest: str, now
     counts = {"versions": len(versions)}
     counts["parents"] = connection.execute(delete(t.parents).where(t.parents.c.document_key == key)).rowcount
     counts |= drop_chunks(connection, ids)
+    d.drop_answers_of(connection, key)
     for table in (t.occurrences, t.version_parents, t.versions, t.permissions, t.journal, t.documents):
         connection.execute(delete(table).where(table.c.document_key == key))
     owe(connection, (*INDEX_TIERS, "cache"), row.namespace, key, sorted(ids))

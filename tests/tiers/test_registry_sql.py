@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
+from rag2_memory import AsOf, Scope
 from rag2_memory.errors import SchemaVersionError
 from rag2_memory.testing.registry import RegistryContract
 from rag2_memory.tiers.registry_sql import SqlRegistry
@@ -39,3 +43,29 @@ def test_a_registry_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> N
     with pytest.raises(SchemaVersionError, match="schema version 99"):
         SqlRegistry(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("scope", [Scope(), Scope(user="ann", groups=frozenset({"staff"}))], ids=["anonymous", "known"])
+@pytest.mark.parametrize(
+    "as_of", [None, AsOf(valid=datetime(2025, 1, 1, tzinfo=timezone.utc)), AsOf(recorded=datetime(2025, 1, 1, tzinfo=timezone.utc))]
+)
+def test_looking_up_ids_never_walks_a_namespace(tmp_path: Path, scope: Scope, as_of: AsOf | None) -> None:
+    registry = SqlRegistry(tmp_path / "registry.sqlite")
+    asked: list[tuple[str, Any]] = []
+    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    registry.visible(["a"], scope, as_of)
+    registry.outlines(["a"], scope, as_of)
+    registry.chunks(["a"], scope, as_of)
+    registry.parents(["a"], scope, as_of)
+    registry.assertions(scope, entity_ids=["a"], as_of=as_of)
+    registry.assertions(scope, edge_ids=["a"], as_of=as_of)
+    registry.surface_names(["a"], scope, as_of)
+    registry.seen_entities(["a"], scope, as_of)
+    registry.close()
+    reads = [(statement, values) for statement, values in asked if statement.startswith("SELECT")]
+    assert len(reads) == 8
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        steps = [row[3] for statement, values in reads for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    connection.close()
+    assert any("occurrences_by_chunk" in step for step in steps)
+    assert not [step for step in steps if "documents_by" in step or (step.startswith("SCAN") and "json_each" not in step)]
