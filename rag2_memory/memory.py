@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from rag2_memory.config import MemoryConfig
 from rag2_memory.context import Context, ContextBudget, default_token_counter
@@ -37,6 +37,7 @@ from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, TextSplitter, TokenCounter
 from rag2_memory.records import DocumentState
 from rag2_memory.retrieval.facts import entities_named, facts_about
+from rag2_memory.retrieval.merge_reviews import MergeReview, merge_reviews
 from rag2_memory.retrieval.rerank import as_reranker
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
 from rag2_memory.types import (
@@ -475,6 +476,28 @@ class Memory:
             raise InvalidRequestError(f"got {document_id!r}, which several namespaces hold; name one: namespace=…")
         return found[0]
 
+    def decide_merge(self, merge_id: int, decision: Literal["merge", "rejected", "undone"], *, scope: Scope | None = None) -> None:
+        """Settle a pair of entities that waits in `merge_reviews`, or undo a decision; facts, indexes and cached contexts follow at once.
+
+        A merge holds for the whole namespace. Nothing is rewritten: undoing it restores exactly what was.
+
+        Args:
+            merge_id: The pair, as in `MergeReview.merge_id`.
+            decision: `merge`: they are one; `rejected`: they are two and are never proposed again; `undone`: take an earlier merge back.
+            scope: Decide only on what this scope sees waiting; without it any logged decision may be changed, as an administrator does.
+
+        Raises:
+            InvalidRequestError: If there is no such pair, or the scope does not see it waiting.
+        """
+        with self._write_turn():
+            if scope is not None and merge_id not in {review.merge_id for review in self.merge_reviews(scope=scope)}:
+                raise InvalidRequestError(
+                    f"got merge_id={merge_id!r}, which does not wait for a decision; `merge_reviews` lists what does."
+                )
+            record = self.services.registry.decide_merge(merge_id, decision, now=self.services.clock())
+            self._resolver.forget(record.namespace)
+            self._catch_up()
+
     # --- reading -------------------------------------------------------------------------------------------------------------------------
     def search(self, query: str, *, k: int = 5, scope: Scope | None = None, as_of: AsOfLike = None, route: str = "auto") -> list[Passage]:
         """Return up to k passages, best first, at most one per parent chunk.
@@ -568,6 +591,15 @@ class Memory:
             return facts
         wanted = services.schema.predicate_name(predicate) or predicate
         return [fact for fact in facts if fact.predicate == wanted]
+
+    def merge_reviews(self, *, scope: Scope | None = None) -> list[MergeReview]:
+        """Return pairs of entities that are likely one and wait for a person's decision, surest first; settle them with `decide_merge`.
+
+        Args:
+            scope: Who asks; a pair of which it does not know both sides does not exist for it.
+        """
+        with self._reading():
+            return merge_reviews(self.services.registry, self.services.schema, scope or Scope())
 
     def document(self, document_id: str, *, scope: Scope | None = None, as_of: AsOfLike = None) -> str:
         """Return a document's whole text as the scope sees it.
