@@ -43,6 +43,8 @@ class MemoryConfig:
     cache_ttl_seconds: float = 7 * 24 * 3600.0
     cache_similarity: float = 0.92
     """Cosine above which a guarded semantic hit may be served."""
+    extract_later: bool = False
+    """Whether ingestion reads by patterns alone, and `consolidate` has the memory's own extractor read what is new."""
     keep_versions: int = 5
     """Superseded versions of a document that stay available to `as_of` questions; 0 keeps none."""
     ingest_batch_chunks: int = 512

@@ -27,7 +27,7 @@ from rag2_memory.folder import MemoryFolder
 from rag2_memory.graphs.recall import build_recall_graph, build_search_graph
 from rag2_memory.graphs.services import RecallServices, Router
 from rag2_memory.ingestion.conversation import turns_of
-from rag2_memory.ingestion.knowledge import ReadKnowledge
+from rag2_memory.ingestion.knowledge import ReadKnowledge, durable
 from rag2_memory.ingestion.resolve import EntityResolver
 from rag2_memory.ingestion.sync import IndexSync
 from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
@@ -99,11 +99,14 @@ class Memory:
             attempts=services.config.journal_attempts,
         )
         self._resolver = EntityResolver(services.registry, services.clock)
+        types = services.registry.public_types
+        self._reader = ReadKnowledge(services.schema, durable(extractor, services.registry), types)
+        patterns = ReadKnowledge(services.schema, PatternExtractor(schema=services.schema), types)
         self._writer = Writer(
             registry=services.registry,
             sync=self._sync,
             counter=services.counter,
-            knowledge=ReadKnowledge(services.schema, extractor),
+            knowledge=patterns if services.config.extract_later else self._reader,
             config=services.config,
             clock=services.clock,
             splitter=splitter,
@@ -418,6 +421,7 @@ class Memory:
         digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
         counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
         self._resolver.forget(state.namespace)
+        self._regroup(state.namespace)
         removed = dict(counts) | {"vectors": counts["chunks"], "postings": counts["chunks"]}
         removed["cache_entries"] = self._drop_cached(state.namespace)
         self._sync.drain()
@@ -426,6 +430,11 @@ class Memory:
         return ForgetReceipt(
             document_id=state.document_id, namespace=state.namespace, receipt_id=receipt_id, forgotten_at=now, removed=removed
         )
+
+    def _regroup(self, namespace: str) -> None:
+        """Take back merges whose only ground was a document that went or that fewer may see by now."""
+        if self._resolver.withdraw_unfounded(namespace):
+            self._resolver.resolve_new(namespace)
 
     def _compact(self) -> None:
         """Overwrite what deletions left in the files; a process killed before that leaves a note, and the next one does it."""
@@ -444,7 +453,9 @@ class Memory:
         """Change who may see a document, at once and in every tier; it outlives re-ingesting the unchanged source."""
         entries = acl_of(acl)
         with self._write_turn():
-            self.services.registry.set_acl(self._state(document_id, namespace).key, entries)
+            state = self._state(document_id, namespace)
+            self.services.registry.set_acl(state.key, entries)
+            self._regroup(state.namespace)
             self._catch_up()
 
     def archive(self, document_id: str, *, namespace: str | None = None) -> None:

@@ -114,6 +114,18 @@ class Knowledge:
     assertions: tuple[Assertion, ...] = ()
     rejected: tuple[tuple[Relation, str], ...] = ()
     """Relations that verification refused, with the reason."""
+    extractor: str = ""
+    """Name of the extractor that read the chunks; empty where none did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadChunk:
+    """A published chunk that an extractor has not read."""
+
+    chunk_id: str
+    document_key: str
+    principal: str | None
+    """An ACL entry of its document, whose scope can fetch it; `None` where everyone in the namespace can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +166,36 @@ class MergeRecord:
     score: float
     reason: str
     decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommunityMember:
+    """A document of a community."""
+
+    id: str
+    """`m1`, `m2`, …: how the summary cites it."""
+    document_id: str
+    document_key: str
+    chunk_id: str
+    """The chunk that stands for the document: what the summary was made of."""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Community:
+    """Documents that belong together, all with the same readers, and what they say in short."""
+
+    id: str
+    """Hash of what it was made of: equal members with equal chunks make an equal community."""
+    namespace: str
+    members: tuple[CommunityMember, ...]
+    """The most central first."""
+    names: tuple[str, ...] = ()
+    """What its documents name in common, the most common first."""
+    summary: str = ""
+    """Cites members by their ids: `The gateway listens on 8443. [m2]`."""
+    summarised_by: str = ""
+    """`extractive`, or the name of a chat model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

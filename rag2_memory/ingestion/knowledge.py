@@ -2,28 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from rag2_memory.knowledge.assembly import assemble
+from rag2_memory.knowledge.extraction import PatternExtractor
+from rag2_memory.knowledge.llm_extraction import CachingExtractor
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.protocols import Extractor
 from rag2_memory.records import Extraction, Knowledge
+from rag2_memory.tiers.base import RegistryTier
 from rag2_memory.types import Chunk
 
+NamespaceTypes = Callable[[str, Collection[str]], Mapping[str, str]]
+"""Given a namespace and normalised names, returns the node types of those that its graph knows."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class ReadKnowledge:
     """Turns chunks into entities, mentions and edges with an extractor, or into names alone without one."""
 
     schema: GraphSchema
     extractor: Extractor | None
+    types: NamespaceTypes | None = None
+    """Gazetteer of an extractor that reads by patterns."""
+    _prepared: dict[str, Extraction] = field(default_factory=dict)
+    """By chunk id, of the latest batch."""
 
     def __call__(self, chunks: Sequence[Chunk], *, namespace: str, recorded_at: datetime) -> Knowledge:
         """Return what the chunks state, verified against schema and text."""
         if self.extractor is None:
             extractions: Sequence[Extraction] = [Extraction(chunk_id=chunk.id) for chunk in chunks]
+        elif all(chunk.id in self._prepared for chunk in chunks):
+            extractions = [self._prepared[chunk.id] for chunk in chunks]
         else:
-            extractions = self.extractor.extract(chunks)
-        return assemble(extractions, chunks, self.schema, namespace=namespace, recorded_at=recorded_at)
+            extractions = self._for(namespace, self.extractor).extract(chunks)
+        knowledge = assemble(extractions, chunks, self.schema, namespace=namespace, recorded_at=recorded_at)
+        return replace(knowledge, extractor=self.name)
+
+    @property
+    def name(self) -> str:
+        """Name of the extractor; empty where there is none."""
+        return self.extractor.name if self.extractor is not None else ""
+
+    def prepare(self, chunks: Sequence[Chunk]) -> None:
+        """Have an extractor that keeps its answers read a whole batch of documents at once: fewer, fuller calls, made side by side."""
+        self._prepared.clear()
+        if isinstance(self.extractor, CachingExtractor) and chunks:
+            self._prepared.update((extraction.chunk_id, extraction) for extraction in self.extractor.extract(chunks))
+
+    def _for(self, namespace: str, extractor: Extractor) -> Extractor:
+        if isinstance(extractor, PatternExtractor) and self.types is not None:
+            return extractor.knowing(partial(self.types, namespace))
+        return extractor
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswers:
+    """The registry as an extraction cache: answers outlive the process, and go with the chunks that they are about."""
+
+    registry: RegistryTier
+
+    def get(self, chunk_id: str, extractor: str) -> str | None:
+        """Return what was put, or `None`."""
+        return self.registry.kept_answer(chunk_id, extractor)
+
+    def put(self, chunk_id: str, extractor: str, payload: str) -> None:
+        """Store an answer durably."""
+        self.registry.keep_answer(chunk_id, extractor, payload)
+
+
+def durable(extractor: Extractor | None, registry: RegistryTier) -> Extractor | None:
+    """Return an extractor whose answers, where it keeps any, are kept in the registry."""
+    return extractor.cached_in(KeptAnswers(registry)) if isinstance(extractor, CachingExtractor) else extractor

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from rag2_memory.knowledge.resolution import BlockIndex, Profile, resolve
+from rag2_memory.ingestion.stated_aliases import StatedAliases, joined_by_alias
+from rag2_memory.knowledge.resolution import STATED_ALIAS, BlockIndex, MergeProposal, Profile, resolve
 from rag2_memory.records import EntityUse, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 
@@ -18,43 +19,91 @@ class EntityResolver:
     registry: RegistryTier
     clock: Callable[[], datetime]
     _known: dict[str, BlockIndex] = field(default_factory=dict)
+    _aliases: dict[str, StatedAliases] = field(default_factory=dict)
 
     def resolve_new(self, namespace: str) -> int:
         """Merge, or queue for review, what is new in a namespace; returns the number of merges and reviews logged."""
-        fresh = list(_profiles(self.registry.entity_uses(namespace, compared=False)))
+        fresh, decisions = self._decided(namespace)
         if not fresh:
             return 0
-        index = self._known.get(namespace)
-        if index is None:
-            index = self._known[namespace] = BlockIndex(_profiles(self.registry.entity_uses(namespace, compared=True)))
+        settled = {frozenset((record.kept_id, record.absorbed_id)) for record in decisions}
+        queued = self.registry.merges(namespace, decision="review")
+        superseded = [record.merge_id for record in queued if frozenset((record.kept_id, record.absorbed_id)) in settled]
+        if superseded:
+            self.registry.retract_merges(superseded)
+        self.registry.record_merges(decisions, now=self.clock())
+        self.registry.mark_compared([profile.entity.id for profile in fresh])
+        self._known[namespace].add(fresh)
+        return len(decisions)
+
+    def preview(self, namespace: str) -> list[MergeRecord]:
+        """Return what `resolve_new` would log, and log nothing."""
+        return self._decided(namespace)[1]
+
+    def _decided(self, namespace: str) -> tuple[list[Profile], list[MergeRecord]]:
+        """Return the entities that were not compared yet, and what is new to the log about them: a pair that waits for review may be merged by now."""
+        uses = self.registry.entity_uses(namespace, compared=False)
+        if not uses:
+            return [], []
+        if namespace not in self._known:
+            self._aliases[namespace] = StatedAliases(namespace, self.registry.stated_aliases(namespace))
+            self._known[namespace] = BlockIndex(self._profiles(namespace, self.registry.entity_uses(namespace, compared=True)))
+        else:
+            self._aliases[namespace].take(self.registry.stated_aliases(namespace, compared=False))
+        fresh, index = list(self._profiles(namespace, uses)), self._known[namespace]
         log = self.registry.merges(namespace)
         refused = {frozenset((record.kept_id, record.absorbed_id)) for record in log if record.decision in ("rejected", "undone")}
         proposals = resolve(fresh, index.candidates(fresh), rejected=refused)
-        decisions = [
-            MergeRecord(
-                merge_id=0,
-                namespace=namespace,
-                kept_id=proposal.kept_id,
-                absorbed_id=proposal.absorbed_id,
-                decision=proposal.decision,
-                score=proposal.score,
-                reason=proposal.reason,
-            )
-            for proposal in proposals
+        logged = {frozenset((record.kept_id, record.absorbed_id)): record.decision for record in log}
+        known = {None, "review"}
+        new = [
+            each
+            for each in proposals
+            if (before := logged.get(frozenset((each.kept_id, each.absorbed_id)))) in known and before != each.decision
         ]
-        self.registry.record_merges(decisions, now=self.clock())
-        self.registry.mark_compared([profile.entity.id for profile in fresh])
-        index.add(fresh)
-        return len(proposals)
+        return fresh, [_record(namespace, proposal) for proposal in new]
+
+    def withdraw_unfounded(self, namespace: str) -> list[MergeRecord]:
+        """Take back merges that rested on a stated alias which no open document states any longer; their entities are compared again."""
+        merges = self.registry.merges(namespace, decision="merge")
+        resting = [record for record in merges if STATED_ALIAS in record.reason]
+        if not resting:
+            return []
+        aliases = StatedAliases(namespace, self.registry.stated_aliases(namespace))
+        unfounded = [record for record in resting if not joined_by_alias(record, merges, aliases)]
+        if unfounded:
+            self.registry.retract_merges([record.merge_id for record in unfounded])
+            self.forget(namespace)
+        return unfounded
 
     def forget(self, namespace: str) -> None:
         """Drop what is held of a namespace; the next comparison reads it anew."""
         self._known.pop(namespace, None)
+        self._aliases.pop(namespace, None)
+
+    def _profiles(self, namespace: str, uses: Iterable[EntityUse]) -> Iterable[Profile]:
+        aliases = self._aliases[namespace]
+        canonical: Mapping[str, str] = self.registry.canonical(namespace, aliases.claimants)
+        for use in uses:
+            entity = replace(
+                use.entity, name=use.names[0] if use.names else use.entity.name, type=use.types[0] if use.types else use.entity.type
+            )
+            yield Profile(
+                entity=entity,
+                names=use.names,
+                aliases=aliases.of(entity, canonical),
+                neighbours=use.neighbours,
+                mentions=use.mentions,
+            )
 
 
-def _profiles(uses: Iterable[EntityUse]) -> Iterable[Profile]:
-    for use in uses:
-        entity = replace(
-            use.entity, name=use.names[0] if use.names else use.entity.name, type=use.types[0] if use.types else use.entity.type
-        )
-        yield Profile(entity=entity, names=use.names, neighbours=use.neighbours, mentions=use.mentions)
+def _record(namespace: str, proposal: MergeProposal) -> MergeRecord:
+    return MergeRecord(
+        merge_id=0,
+        namespace=namespace,
+        kept_id=proposal.kept_id,
+        absorbed_id=proposal.absorbed_id,
+        decision=proposal.decision,
+        score=proposal.score,
+        reason=proposal.reason,
+    )

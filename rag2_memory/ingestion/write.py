@@ -30,6 +30,10 @@ class KnowledgeReader(Protocol):
         """Return what the chunks state."""
         ...
 
+    def prepare(self, chunks: Sequence[Chunk]) -> None:
+        """Take notice of all chunks of a batch, before they are read document by document."""
+        ...
+
 
 @dataclass(slots=True)
 class _Tally:
@@ -162,6 +166,7 @@ class Writer:
             return
         now = self.clock()
         vectors = self._embedded([write for write, _ in batch], tally)
+        self.knowledge.prepare([chunk for write, _ in batch for chunk in write.chunks])
         writes = []
         for write, _ in batch:
             knowledge = self.knowledge(write.chunks, namespace=write.namespace, recorded_at=now)

@@ -86,6 +86,10 @@ class PatternExtractor:
         """Identifies the rules and the schema."""
         return f"patterns-1-{self._schema.fingerprint}"
 
+    def knowing(self, gazetteer: Gazetteer) -> PatternExtractor:
+        """Return the same extractor with a gazetteer, unless it has one of its own."""
+        return self if self._gazetteer is not None else PatternExtractor(schema=self._schema, gazetteer=gazetteer)
+
     def extract(self, chunks: Sequence[Chunk]) -> list[Extraction]:
         """Return one extraction per chunk, in the order given."""
         extractions: list[Extraction] = []

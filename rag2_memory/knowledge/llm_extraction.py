@@ -6,13 +6,14 @@ message that calls it data, so that it cannot pose as instructions or as another
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError
 from rag2_memory.knowledge.llm_parsing import read_answer
@@ -61,6 +62,15 @@ class ExtractionCost:
     output_tokens: int = 0
 
 
+@runtime_checkable
+class CachingExtractor(Extractor, Protocol):
+    """An extractor whose answers are dear enough to be kept."""
+
+    def cached_in(self, cache: ExtractionCache) -> Extractor:
+        """Return an extractor that keeps its answers there, unless it was given a cache of its own."""
+        ...
+
+
 class MemoryCache:
     """An extraction cache in a dictionary, for one process."""
 
@@ -82,7 +92,8 @@ class LLMExtractor:
     Args:
         model: Any LangChain chat model. Structured output is used where the model offers it; otherwise JSON is read out of its text.
         schema: Types and predicates that the model is told to use; what it invents besides is refused when assembled.
-        cache: Answers by chunk; an interrupted run goes on where it stopped. By default kept in this process only.
+        cache: Answers by chunk; an interrupted run goes on where it stopped. By default a memory keeps them in its registry, where they are
+            forgotten with their chunks; outside of a memory they are kept in this process only.
         chunks_per_call: Passages put into one prompt.
         max_concurrency: Calls under way at once.
         attempts: Tries per call; waits in between grow exponentially, with jitter.
@@ -111,10 +122,10 @@ class LLMExtractor:
             if value < 1:
                 raise InvalidRequestError(f"got {name}={value}; needed at least 1.")
         self._model, self._schema, self._fallback = model, schema, fallback
-        self._cache = cache if cache is not None else MemoryCache()
+        self._own_cache, self._cache = cache is not None, cache if cache is not None else MemoryCache()
         self._chunks_per_call, self._max_concurrency = chunks_per_call, max_concurrency
         self._attempts, self._backoff_seconds, self._mode = attempts, backoff_seconds, mode
-        self._cost, self._lock = ExtractionCost(), threading.Lock()
+        self._meter = _Meter()
 
     @property
     def name(self) -> str:
@@ -125,7 +136,15 @@ class LLMExtractor:
     @property
     def cost(self) -> ExtractionCost:
         """What all calls of `extract` have taken since this extractor was made."""
-        return self._cost
+        return self._meter.cost
+
+    def cached_in(self, cache: ExtractionCache) -> LLMExtractor:
+        """Return an extractor that keeps its answers there, unless this one was given a cache of its own; both count into one `cost`."""
+        if self._own_cache:
+            return self
+        twin = copy.copy(self)
+        twin._cache = cache
+        return twin
 
     def extract(self, chunks: Sequence[Chunk]) -> list[Extraction]:
         """Return one extraction per chunk, in the order given.
@@ -149,7 +168,7 @@ class LLMExtractor:
             found.update((each.chunk_id, each) for each in self._fallback.extract(missing))
         elif problem is not None:
             raise BackendUnavailableError(
-                f"the chat model failed for {self._cost.failed} of {len(waiting)} chunks after {self._attempts} attempts ({problem}). The other "
+                f"the chat model failed for {len(missing)} of {len(waiting)} chunks after {self._attempts} attempts ({problem}). The other "
                 "answers are cached: ingest again to go on, or pass fallback=PatternExtractor() to read those chunks without the model."
             ) from problem
         return [found.get(chunk.id) or Extraction(chunk_id=chunk.id) for chunk in chunks]
@@ -203,8 +222,18 @@ class LLMExtractor:
         return self._model
 
     def _count(self, **more: int) -> None:
+        self._meter.add(**more)
+
+
+class _Meter:
+    """Adds up what extraction takes; shared by an extractor and its twins."""
+
+    def __init__(self) -> None:
+        self.cost, self._lock = ExtractionCost(), threading.Lock()
+
+    def add(self, **more: int) -> None:
         with self._lock:
-            self._cost = replace(self._cost, **{key: getattr(self._cost, key) + value for key, value in more.items()})
+            self.cost = replace(self.cost, **{key: getattr(self.cost, key) + value for key, value in more.items()})
 
 
 def prompt_messages(passages: Mapping[str, Chunk], schema: GraphSchema) -> list[tuple[str, str]]:

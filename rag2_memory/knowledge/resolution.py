@@ -29,6 +29,10 @@ MAX_BLOCK = 200
 """A blocking key shared by more entities is too common to say anything and is not compared."""
 
 
+STATED_ALIAS = "a source gives one as another name of the other"
+"""Reason of a merge that rests on what documents say; without them it has none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """An entity with what resolution may know of it."""
@@ -137,7 +141,7 @@ def compare(one: Profile, other: Profile, config: ResolutionConfig | None = None
     if one.type and other.type and one.type != other.type:
         return excluded(f"a {one.type} and a {other.type}")
     if one.entity.key in other.aliases or other.entity.key in one.aliases:
-        return NameMatch(0.99, "a source gives one as another name of the other")
+        return NameMatch(0.99, STATED_ALIAS)
     kinds = {one.declared_type, other.declared_type} - {""}
     people = "Developer" in kinds if kinds else None
     best = max(
