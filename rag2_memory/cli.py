@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rag2_memory.commands import asking, cache, demonstrating, evaluating, graph, upkeep, writing
+from rag2_memory.commands import asking, cache, demonstrating, evaluating, graph, serving, upkeep, writing
 from rag2_memory.commands.terminal import EXIT_CODES_HELP, ExitCode, exit_code_of, fail, note
 from rag2_memory.errors import Rag2MemoryError
 
@@ -115,6 +115,7 @@ app.command(rich_help_panel=KEEP)(upkeep.verify)
 app.command(rich_help_panel=KEEP)(upkeep.repair)
 app.command(rich_help_panel=KEEP)(upkeep.rebuild)
 app.add_typer(cache.app, name="cache", rich_help_panel=KEEP)
+app.add_typer(serving.app, name="mcp", rich_help_panel=KEEP)
 
 
 def quiet_libraries() -> None:

@@ -68,7 +68,7 @@ class _Loader:
         """Refuse a source that can never be loaded."""
         if isinstance(source, (str, Path)):
             _existing(source)
-        elif not (isinstance(source, Document) or _is_langchain_document(source) or _iteration(source)):
+        elif not (isinstance(source, (Document, SkippedSource)) or _is_langchain_document(source) or _iteration(source)):
             raise SourceError(
                 source=f"{type(source).__name__} object",
                 problem="it is neither a path nor a document",
@@ -85,6 +85,8 @@ class _Loader:
             return iter((self.file(path, root=self.root or path.parent),))
         if isinstance(source, Document):
             return iter((self.own(source),))
+        if isinstance(source, SkippedSource):
+            return iter((source,))
         if _is_langchain_document(source):
             return iter((self.langchain(source),))
         iterate = _iteration(source)
