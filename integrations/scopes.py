@@ -1,35 +1,5 @@
-"""Whose scope a call has: fixed by the application, or per run through LangGraph's and LangChain's `configurable`. A model never chooses it."""
+"""Whose scope a run has; the graphs read it in the same way."""
 
-from __future__ import annotations
+from rag2_memory.graphs.scopes import SCOPE_KEYS, scope_of_run
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
-from rag2_memory.errors import InvalidRequestError
-from rag2_memory.types import Scope
-
-SCOPE_KEYS = ("namespace", "user", "groups")
-"""Keys of `configurable` that narrow a run's scope, next to `scope` for a whole one."""
-
-
-def scope_of_run(default: Scope | None, config: Mapping[str, Any] | None) -> Scope:
-    """Return the scope of a run.
-
-    `configurable` may hold `scope` (a `Scope` or a mapping of its fields) or any of `namespace`, `user` and `groups`, which replace those of the default.
-
-    Raises:
-        InvalidRequestError: If what it holds is no scope.
-    """
-    configurable = (config or {}).get("configurable") or {}
-    base = default or Scope()
-    given = configurable.get("scope")
-    if isinstance(given, Scope):
-        return given
-    if given is not None and not isinstance(given, Mapping):
-        raise InvalidRequestError(f"got configurable scope={given!r}; needed a Scope or a mapping with namespace, user and groups.")
-    fields = dict(given or {key: configurable[key] for key in SCOPE_KEYS if configurable.get(key) is not None})
-    unknown = set(fields) - set(SCOPE_KEYS)
-    if unknown:
-        raise InvalidRequestError(f"got configurable scope with {sorted(unknown)}; needed only {', '.join(SCOPE_KEYS)}.")
-    return replace(base, **fields) if fields else base
+__all__ = ["SCOPE_KEYS", "scope_of_run"]

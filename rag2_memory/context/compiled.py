@@ -116,7 +116,9 @@ class Context:
     blocks: tuple[ContextBlock, ...] = ()
     facts: tuple[Fact, ...] = ()
     """The facts in the context; the first is cited as `f1`."""
-    citations: Mapping[str, Citation] = field(default_factory=dict)
+    citations: dict[str, Citation] = field(
+        default_factory=dict
+    )  # a dict: LangGraph looks for types that checkpoints may hold in no other mapping
     dropped: tuple[Dropped, ...] = ()
     history: tuple[HistoryMessage, ...] = ()
     summary: str = ""
