@@ -16,7 +16,7 @@ from rag2_memory.types import Hit
 
 Hits = list[tuple[str, float]]
 
-OVERFETCH = 1.5
+OVERFETCH = 1.2
 """Hits asked for per hit wanted, so that a few invisible ones (old versions, other people's documents) cost no second search."""
 
 EXACT_IDS = 8_000

@@ -1,4 +1,4 @@
-"""The recall graph and the search graph: how the nodes are wired."""
+"""The recall graph: how the nodes are wired."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.graphs import context_nodes, search_nodes
+from rag2_memory.graphs import arm_nodes, context_nodes, search_nodes
 from rag2_memory.graphs.services import RecallContext, RecallServices
 from rag2_memory.graphs.state import RecallInput, RecallOutput, RecallState
 
 Node = Callable[[RecallState, RecallServices], dict[str, Any]]
 
 SEARCHES: dict[str, Node] = {
-    "search_dense": search_nodes.search_dense,
-    "search_lexical": search_nodes.search_lexical,
-    "walk_graph": search_nodes.walk_graph,
+    "search_dense": arm_nodes.search_dense,
+    "search_lexical": arm_nodes.search_lexical,
+    "walk_graph": arm_nodes.walk_graph,
 }
 """The arms, run side by side between `plan` and `fuse`."""
 
@@ -29,40 +29,27 @@ def build_recall_graph(services: RecallServices | None = None) -> StateGraph[Any
     Args:
         services: The memory that its nodes work on. Without them every run needs a `RecallContext` with some; with them a run may still bring others.
     """
-    builder = _builder(services)
-    builder.add_node("cache_lookup", _bound(context_nodes.cache_lookup, services))
-    builder.add_node("fit_budget", _bound(context_nodes.fit_budget, services))
-    builder.add_node("cache_store", _bound(context_nodes.cache_store, services))
-    builder.add_edge(START, "cache_lookup")
-    builder.add_conditional_edges("cache_lookup", _hit_or_miss, {"hit": END, "miss": "plan"})
-    builder.add_edge("rerank", "fit_budget")
-    builder.add_edge("fit_budget", "cache_store")
-    builder.add_edge("cache_store", END)
-    return builder
-
-
-def build_search_graph(services: RecallServices | None = None) -> StateGraph[Any, Any, Any, Any]:
-    """Return the same graph without cache and budget: it ends with ranked passages."""
-    builder = _builder(services)
-    builder.add_edge(START, "plan")
-    builder.add_edge("rerank", END)
-    return builder
-
-
-def _builder(services: RecallServices | None) -> StateGraph[Any, Any, Any, Any]:
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(
         RecallState, context_schema=RecallContext, input_schema=RecallInput, output_schema=RecallOutput
     )
+    builder.add_node("cache_lookup", _bound(context_nodes.cache_lookup, services))
     builder.add_node("plan", _bound(search_nodes.plan, services))
     for name, node in SEARCHES.items():
         builder.add_node(name, _bound(node, services))
         builder.add_edge("plan", name)
     builder.add_node("fuse", _bound(search_nodes.fuse_arms, services))
-    builder.add_edge(list(SEARCHES), "fuse")
     builder.add_node("follow_links", _bound(search_nodes.follow_links, services))
     builder.add_node("rerank", _bound(search_nodes.rerank_passages, services))
+    builder.add_node("fit_budget", _bound(context_nodes.fit_budget, services))
+    builder.add_node("cache_store", _bound(context_nodes.cache_store, services))
+    builder.add_edge(START, "cache_lookup")
+    builder.add_conditional_edges("cache_lookup", _hit_or_miss, {"hit": END, "miss": "plan"})
+    builder.add_edge(list(SEARCHES), "fuse")
     builder.add_edge("fuse", "follow_links")
     builder.add_edge("follow_links", "rerank")
+    builder.add_edge("rerank", "fit_budget")
+    builder.add_edge("fit_budget", "cache_store")
+    builder.add_edge("cache_store", END)
     return builder
 
 

@@ -1,33 +1,32 @@
-"""The nodes that search: plan, three arms side by side, fusion, graph links, reranking. Each returns only the keys it writes."""
+"""The nodes before and after the arms: plan, fusion, graph links, reranking. Each returns only the keys it writes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rag2_memory.graphs.arms import dense_hits, lexical_hits, visible_arms
+from rag2_memory.graphs.arm_nodes import with_relevance
+from rag2_memory.graphs.arms import visible_arms
 from rag2_memory.graphs.bridges import bridges
 from rag2_memory.graphs.dated import dated_first
 from rag2_memory.graphs.event_dates import event_dates
-from rag2_memory.graphs.links import SUBJECTS_PER_ENTITY, graph_slice, visible_subgraph
+from rag2_memory.graphs.links import graph_slice
 from rag2_memory.graphs.services import RecallServices, stage
 from rag2_memory.graphs.state import RecallState, Request, request_of
 from rag2_memory.knowledge.mentions import query_names
 from rag2_memory.knowledge.question_time import question_window
 from rag2_memory.records import Subgraph
-from rag2_memory.retrieval.fact_relevance import evidence_lifts, ranked_facts
-from rag2_memory.retrieval.facts import facts_about, known_to
+from rag2_memory.retrieval.fact_relevance import evidence_lifts
+from rag2_memory.retrieval.facts import known_to
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.fusion import FusionConfig, fuse
 from rag2_memory.retrieval.graph_ranking import link_strength, rank_with_graph
-from rag2_memory.retrieval.plan import Plan, make_plan
+from rag2_memory.retrieval.plan import make_plan
 from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
 from rag2_memory.retrieval.rerank import rerank
-from rag2_memory.types import Chunk, Fact, Passage
+from rag2_memory.types import Chunk, Passage
 
 logger = logging.getLogger(__name__)
 
@@ -80,83 +79,6 @@ def _known_entities(request: Request, services: RecallServices) -> tuple[tuple[s
     return tuple(dict.fromkeys((known[key], key) for key in named))[:MAX_QUERY_ENTITIES]
 
 
-def search_dense(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Search by meaning. Reads: plan, vector. Writes: arms, degraded, trace."""
-    if "dense" not in state["plan"].arms:
-        return {}
-    vector = np.asarray(state["vector"], dtype=np.float32)
-    return _run_arm("dense", lambda: dense_hits(vector, request_of(state), services), services)
-
-
-def search_lexical(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Search by words. Reads: plan, query. Writes: arms, degraded, trace."""
-    if "lexical" not in state["plan"].arms:
-        return {}
-    return _run_arm("lexical", lambda: lexical_hits(request_of(state), services), services)
-
-
-def _run_arm(name: str, search: Callable[[], Mapping[str, list[tuple[str, float]]]], services: RecallServices) -> dict[str, Any]:
-    """Run an arm within its time limit; its failure is recorded, and the others answer."""
-    with stage(f"search_{name}") as current:
-        try:
-            arms = dict(services.workers.submit(search).result(timeout=services.config.arm_timeout_seconds))
-        except FutureTimeout:
-            reason = f"no answer within {services.config.arm_timeout_seconds:g} s"
-        except (
-            Exception
-        ) as exc:  # an arm is any engine, a user's subclass included; its failure degrades the answer instead of preventing it
-            logger.warning("the %s arm failed: %s", name, exc)
-            reason = f"{type(exc).__name__}: {exc}"
-        else:
-            current.note(found={arm: len(hits) for arm, hits in arms.items()})
-            return {"arms": arms, "trace": [current.record]}
-        current.note(degraded=reason)
-    return {"degraded": {name: reason}, "trace": [current.record]}
-
-
-def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Walk the graph from what the query names. Reads: plan, scope, as_of. Writes: subgraph, facts, degraded, trace."""
-    decided = state["plan"]
-    if "graph" not in decided.arms or not decided.entities:
-        return {}
-    request = request_of(state)
-
-    def walk() -> dict[str, Any]:
-        entities = [entity for entity, _ in decided.entities]
-        found = services.graph.neighbourhood(
-            namespace=request.scope.namespace,
-            entities=entities,
-            hops=decided.hops,
-            valid_from=decided.valid_from,
-            valid_to=decided.valid_to,
-            subjects_per_entity=SUBJECTS_PER_ENTITY,
-            mentions_per_entity=0,
-        )
-        subgraph = visible_subgraph(found, request, services)
-        reached = {entity for edge in subgraph.edges for entity in (edge.subject_id, edge.object_id)} | set(entities)
-        facts = facts_about(
-            services.registry,
-            services.schema,
-            reached,
-            scope=request.scope,
-            as_of=request.as_of,
-            during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,
-            edge_ids={edge.edge_id for edge in subgraph.edges},
-        )
-        return {"subgraph": subgraph, "facts": [fact for fact, _ in _with_relevance(facts, request, decided, services)]}
-
-    with stage("walk_graph") as current:
-        try:
-            found = services.workers.submit(walk).result(timeout=services.config.arm_timeout_seconds)
-        except FutureTimeout:
-            found = {"degraded": {"graph": f"no answer within {services.config.arm_timeout_seconds:g} s"}}
-        except Exception as exc:  # as for the other arms
-            logger.warning("the graph arm failed: %s", exc)
-            found = {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}}
-        current.note(**({"degraded": found["degraded"]["graph"]} if "degraded" in found else {"facts": len(found["facts"])}))
-    return {**found, "trace": [current.record]}
-
-
 def fuse_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
     """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, plan. Writes: arms, ranking, sources, trace."""
     request = request_of(state)
@@ -195,7 +117,7 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
         result = rank_with_graph(
             dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
         )
-        ranked = _with_relevance(facts, request, decided, services)
+        ranked = with_relevance(facts, request, decided, services)
         bridged = bridges(result.ranking, around, ranked, request, decided, services)
         stating = evidence_lifts([*ranked, *bridged.facts])
         for chunk_id, gain in bridged.lifts.items():
@@ -211,35 +133,54 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
     return {"ranking": sorted(scores.items(), key=lambda item: -item[1]), "sources": sources, "trace": [current.record]}
 
 
-def _with_relevance(facts: list[Fact], request: Request, decided: Plan, services: RecallServices) -> list[tuple[Fact, float]]:
-    asks_who = decided.features.question_type == "who"
-    return ranked_facts(facts, request.query, asks_who=asks_who, schema=services.schema)
-
-
 def rerank_passages(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Fetch the best passages, rerank where there is a reranker, then age, join and thin them. Reads: ranking, sources. Writes: passages, trace."""
+    """Fetch the best passages, rerank where there is a reranker, then age, join and thin them. Reads: ranking, sources, k. Writes: passages, trace."""
     request, config = request_of(state), services.config
     depth = max(config.rerank_depth, request.k * 4)
+    reorders = services.reranker is not None or config.half_life_days is not None or config.diversity > 0
     with stage("rerank") as current:
-        best = state["ranking"][:depth]
-        chunks = services.registry.chunks([chunk_id for chunk_id, _ in best], request.scope, request.as_of)
-        sources = state["sources"]
-        passages = [
-            passage_of(chunks[chunk_id], score=score, sources=sources.get(chunk_id, ())) for chunk_id, score in best if chunk_id in chunks
-        ]
-        if services.reranker is not None:
-            passages, note = rerank(
-                request.query, passages, services.reranker, depth=config.rerank_depth, timeout_seconds=config.rerank_timeout_seconds
-            )
-            current.note(reranker=note)
-        passages = decay(passages, half_life_days=config.half_life_days, now=services.clock())
-        passages, joined = promote_parents(passages)
-        passages, duplicates = drop_near_duplicates(passages)
+        if "k" in state and not reorders:
+            thinned = _first_distinct(request.k, state, services, depth=depth)
+        else:
+            passages = _fetched(state, services, depth=depth)
+            if services.reranker is not None:
+                passages, note = rerank(
+                    request.query, passages, services.reranker, depth=config.rerank_depth, timeout_seconds=config.rerank_timeout_seconds
+                )
+                current.note(reranker=note)
+            thinned = _thinned(decay(passages, half_life_days=config.half_life_days, now=services.clock()))
+        passages = thinned.passages
         if config.diversity > 0 and len(passages) > 1:
             vectors = services.registry.chunk_vectors([passage.chunk_id for passage in passages], services.embedder.name)
             passages = mmr(passages, vectors, weight=config.diversity)
-        current.note(passages=len(passages), joined=len(joined), near_duplicates=len(duplicates))
+        current.note(passages=len(passages), joined=thinned.joined, near_duplicates=thinned.near_duplicates)
     return {"passages": passages, "trace": [current.record]}
+
+
+def _fetched(state: RecallState, services: RecallServices, *, depth: int) -> list[Passage]:
+    """Return the best `depth` of the ranking with their texts."""
+    request, best = request_of(state), state["ranking"][:depth]
+    chunks = services.registry.chunks([chunk_id for chunk_id, _ in best], request.scope, request.as_of)
+    sources = state["sources"]
+    return [passage_of(chunks[chunk_id], score=score, sources=sources.get(chunk_id, ())) for chunk_id, score in best if chunk_id in chunks]
+
+
+class _Thinned(NamedTuple):
+    passages: list[Passage]
+    joined: int
+    near_duplicates: int
+
+
+def _thinned(passages: list[Passage]) -> _Thinned:
+    kept, joined = promote_parents(passages)
+    kept, duplicates = drop_near_duplicates(kept)
+    return _Thinned(kept, len(joined), len(duplicates))
+
+
+def _first_distinct(k: int, state: RecallState, services: RecallServices, *, depth: int) -> _Thinned:
+    """Thin as much of the ranking as k passages need: what stands further back changes none before it."""
+    thinned = _thinned(_fetched(state, services, depth=min(depth, k * 3)))
+    return thinned if len(thinned.passages) >= k else _thinned(_fetched(state, services, depth=depth))
 
 
 def passage_of(chunk: Chunk, *, score: float, sources: tuple[str, ...]) -> Passage:

@@ -24,8 +24,12 @@ from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.embedders import as_embedder
 from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, UnknownDocumentError
 from rag2_memory.folder import MemoryFolder
-from rag2_memory.graphs.recall import build_recall_graph, build_search_graph
+from rag2_memory.graphs.consolidate import ARCHIVE_BELOW, DEAR_BATCH_CHUNKS, ConsolidationServices, StepCallback, consolidate
+from rag2_memory.graphs.consolidation_report import ConsolidationReport
+from rag2_memory.graphs.direct import search_directly
+from rag2_memory.graphs.recall import build_recall_graph
 from rag2_memory.graphs.services import RecallServices, Router
+from rag2_memory.ingestion.communities import CommunityBuilder, visible_communities
 from rag2_memory.ingestion.conversation import turns_of
 from rag2_memory.ingestion.knowledge import ReadKnowledge, durable
 from rag2_memory.ingestion.resolve import EntityResolver
@@ -33,10 +37,11 @@ from rag2_memory.ingestion.sync import IndexSync
 from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
 from rag2_memory.ingestion.write import Writer
 from rag2_memory.knowledge.extraction import PatternExtractor
+from rag2_memory.knowledge.llm_extraction import CachingExtractor
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, TextSplitter, TokenCounter
-from rag2_memory.records import DocumentState
-from rag2_memory.retrieval.facts import entities_named, facts_about
+from rag2_memory.records import Community, DocumentState
+from rag2_memory.retrieval.facts import entities_named, facts_about, of_predicate
 from rag2_memory.retrieval.merge_reviews import MergeReview, merge_reviews
 from rag2_memory.retrieval.rerank import as_reranker
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
@@ -263,6 +268,10 @@ class Memory:
         """Compare new names with known ones, have the indexes follow (what publishing dropped included), and the cache."""
         for namespace in namespaces:
             self._resolver.resolve_new(namespace)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Have indexes and cache follow the registry."""
         self._sync.drain()
         self._refresh_cache()
 
@@ -526,7 +535,7 @@ class Memory:
         """
         with self._reading():
             request = {"query": query, "k": k, "scope": scope, "as_of": AsOf.of(as_of), "route": route}
-            passages: list[Passage] = self._undisturbed(self._search_graph, request)["passages"]
+            passages: list[Passage] = self._undisturbed(lambda: search_directly(request, self.services), scope)["passages"]
             return passages[:k]
 
     def recall(
@@ -568,17 +577,16 @@ class Memory:
                 "route": route,
                 "format": format,
             }
-            state = self._undisturbed(self.graph, request)
+            state = self._undisturbed(lambda: self.graph.invoke(request), scope)
             context: Context = state["context"]
             return replace(context, trace={**context.trace, "stages": state["trace"]})
 
-    def _undisturbed(self, graph: Any, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run a graph, again while a version was published meanwhile: indexes and registry were then asked on different sides of it."""
-        scope = request["scope"]
+    def _undisturbed(self, read: Callable[[], Mapping[str, Any]], scope: Scope | None) -> Mapping[str, Any]:
+        """Read, again while a version was published meanwhile: indexes and registry were then asked on different sides of it."""
         namespace = scope.namespace if isinstance(scope, Scope) else DEFAULT_NAMESPACE
         for _ in range(READ_ATTEMPTS):
             generation = self.services.registry.generation(namespace)
-            state: Mapping[str, Any] = graph.invoke(request)
+            state = read()
             if self.services.registry.generation(namespace) == generation:
                 break
         return state
@@ -588,7 +596,7 @@ class Memory:
 
         Args:
             entity: A name; spelling, case and known aliases do not matter. An unknown name has no facts.
-            predicate: Only facts of this predicate, by its name or one of its aliases.
+            predicate: Only facts of this predicate, by its name, one of its aliases, or words that ask for it; an open fact by its phrase (`kept for`).
             as_of: A plain moment asks what was true then; `AsOf(recorded=…)` what was known then. Default: the whole history.
             scope: Who asks; facts whose evidence the scope cannot see do not exist for it.
         """
@@ -598,10 +606,7 @@ class Memory:
         with self._reading():
             found = entities_named(services.registry, entity, who, when)
             facts = facts_about(services.registry, services.schema, found[:1], scope=who, as_of=when) if found else []
-        if predicate is None:
-            return facts
-        wanted = services.schema.predicate_name(predicate) or predicate
-        return [fact for fact in facts if fact.predicate == wanted]
+        return facts if predicate is None else of_predicate(facts, predicate, services.schema)
 
     def merge_reviews(self, *, scope: Scope | None = None) -> list[MergeReview]:
         """Return pairs of entities that are likely one and wait for a person's decision, surest first; settle them with `decide_merge`.
@@ -634,10 +639,6 @@ class Memory:
         """The compiled recall graph, usable alone, streamed, or as a subgraph."""
         return build_recall_graph(self.services).compile(name="rag2_recall")
 
-    @cached_property
-    def _search_graph(self) -> Any:
-        return build_search_graph(self.services).compile(name="rag2_search")
-
     # --- upkeep ----------------------------------------------------------------------------------------------------------------------------
     def verify(self) -> VerifyReport:
         """Compare every index with the registry, by id and content. Reads only."""
@@ -667,6 +668,71 @@ class Memory:
             else:
                 rebuild_tier(tier, self._sync)
             self._catch_up()
+
+    def consolidate(
+        self,
+        *,
+        namespace: str | None = None,
+        dry_run: bool = False,
+        half_life_days: float | None = None,
+        archive_below: float = ARCHIVE_BELOW,
+        archive: bool = False,
+        progress: StepCallback | None = None,
+    ) -> ConsolidationReport:
+        """Do what is best done at night: read what waits for the extractor, resolve names, group documents, propose what to archive.
+
+        Safe to kill at any time and to run again: each step finds its work in the registry. Other writers get their turn between steps. What
+        waits for the extractor are chunks that none has read and, for one other than the patterns, those that it has not read itself.
+
+        Args:
+            namespace: Only this one; default all.
+            dry_run: Change nothing and report what would be done (names in chunks still to be read are not known yet).
+            half_life_days: Age at which a document's weight is one half; default the configuration's, and without one nothing is proposed.
+            archive_below: Weight below which a document is proposed for the archive.
+            archive: Archive what is proposed, except what alone states a fact that has not ended. Nothing is ever deleted.
+            progress: Called after each step with `step` and what it wrote.
+
+        Raises:
+            InvalidRequestError: If a number is out of its range; nothing was done.
+        """
+        services = self.services
+        with self._reading():
+            namespaces = [namespace] if namespace is not None else services.registry.namespaces()
+        dear = isinstance(self._reader.extractor, CachingExtractor)
+        return consolidate(
+            ConsolidationServices(
+                registry=services.registry,
+                reader=self._reader,
+                rereads=not isinstance(self._reader.extractor, PatternExtractor),
+                batch_chunks=DEAR_BATCH_CHUNKS if dear else services.config.ingest_batch_chunks,
+                resolver=self._resolver,
+                communities=CommunityBuilder(
+                    services.registry,
+                    services.embedder.name,
+                    services.clock,
+                    model=services.summarizer.model if services.summarizer is not None else None,
+                ),
+                clock=services.clock,
+                turn=self._write_turn,
+                settle=self._follow,
+                archive=lambda document_id, where: self.archive(document_id, namespace=where),
+            ),
+            namespaces=namespaces,
+            dry_run=dry_run,
+            half_life_days=half_life_days if half_life_days is not None else services.config.half_life_days,
+            archive_below=archive_below,
+            archive=archive,
+            progress=progress,
+        )
+
+    def communities(self, *, scope: Scope | None = None) -> list[Community]:
+        """Return groups of related documents with a summary of each that cites them, the largest first; `consolidate` forms them.
+
+        Args:
+            scope: Who asks; a community of which it does not see every member, as it was when summarised, does not exist for it.
+        """
+        with self._reading():
+            return visible_communities(self.services.registry, scope or Scope())
 
     def status(self) -> Mapping[str, Any]:
         """Return counts, backlog and engines as JSON values: an administrator's view."""
@@ -708,6 +774,10 @@ class Memory:
     async def afacts(self, entity: str, **options: Any) -> list[Fact]:
         """`facts` off the event loop."""
         return await asyncio.to_thread(self.facts, entity, **options)
+
+    async def aconsolidate(self, **options: Any) -> ConsolidationReport:
+        """`consolidate` off the event loop."""
+        return await asyncio.to_thread(self.consolidate, **options)
 
     async def aforget(self, document_id: str, *, namespace: str | None = None) -> ForgetReceipt:
         """`forget` off the event loop."""

@@ -107,15 +107,15 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _pipeline(memory: Memory, config: MemoryConfig) -> System:
-    """Return the search graph under a configuration."""
+    """Return the memory's search under a configuration."""
     from rag2_memory.evaluation.report import Found
-    from rag2_memory.graphs import build_search_graph
+    from rag2_memory.graphs.direct import search_directly
     from rag2_memory.types import AsOf
 
-    graph = build_search_graph(replace(memory.services, config=config)).compile()
+    services = replace(memory.services, config=config)
 
     def search(query: Query) -> Found:
-        state = graph.invoke({"query": query.text, "scope": query.scope, "as_of": AsOf.of(query.as_of), "k": RANKED})
+        state = search_directly({"query": query.text, "scope": query.scope, "as_of": AsOf.of(query.as_of), "k": RANKED}, services)
         stages = {record["stage"]: record["ms"] / 1000 for record in state["trace"]}
         return Found(documents=[passage.document_id for passage in state["passages"]], stages=stages)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from functools import cache
 from typing import Any, Final, Literal
 
 from rag2_memory.errors import BudgetTooSmallError, InvalidRequestError
@@ -93,11 +94,9 @@ class ContextBudget:
         Raises:
             InvalidRequestError: If it is something else.
         """
-        if value is None:
-            return cls()
         if isinstance(value, ContextBudget):
             return value
-        return cls(window_tokens=value)
+        return _usual() if value is None else cls(window_tokens=value)
 
     @classmethod
     def preset(cls, name: str) -> ContextBudget:
@@ -136,6 +135,12 @@ class ContextBudget:
         known = {item.name: data[item.name] for item in fields(cls) if item.name in data}
         shares = {name: Share(**known[name]) for name in SEGMENTS if isinstance(known.get(name), dict)}
         return cls(**(known | shares | {"flow": tuple(known["flow"])}))
+
+
+@cache
+def _usual() -> ContextBudget:
+    """The default budget, checked once: every search reads one."""
+    return ContextBudget()
 
 
 PRESETS: Final[Mapping[str, ContextBudget]] = {

@@ -169,8 +169,9 @@ def fuse(
             scores[chunk_id] = scores.get(chunk_id, 0.0) + weights[name] * gain
             sources.setdefault(chunk_id, []).append(name)
     if config.method == "calibrated":
-        for chunk_id in scores.keys() & (token_counts or {}).keys():
-            scores[chunk_id] += _length_prior((token_counts or {})[chunk_id], config)
+        short = {chunk_id: tokens for chunk_id, tokens in (token_counts or {}).items() if tokens < config.short_chunk_tokens}
+        for chunk_id in scores.keys() & short.keys():
+            scores[chunk_id] += _length_prior(short[chunk_id], config)
         named = _named_in_title(features.text, {chunk_id: (titles or {})[chunk_id] for chunk_id in scores if chunk_id in (titles or {})})
         for chunk_id in named:
             scores[chunk_id] += config.title_weight
@@ -215,7 +216,7 @@ def _gains(name: str, hits: Arm, config: FusionConfig) -> list[float]:
 
 
 def _length_prior(tokens: int, config: FusionConfig) -> float:
-    return config.short_chunk_weight * min(math.log(max(tokens, 1) / config.short_chunk_tokens), 0.0)
+    return config.short_chunk_weight * math.log(max(tokens, 1) / config.short_chunk_tokens)
 
 
 def _named_in_title(query: str, titles: Mapping[str, str]) -> list[str]:

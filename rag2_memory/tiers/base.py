@@ -273,7 +273,7 @@ class CacheTier(ABC):
 
     @abstractmethod
     def record(self, outcome: str, *, tokens: int = 0, seconds: float = 0.0) -> None:
-        """Count one outcome (`exact`, `semantic`, `miss`, `rejected:RULE`) and what it saved."""
+        """Count one outcome (`exact`, `semantic`, `revalidated`, `miss`, `rejected:RULE`) and what it saved."""
 
     @abstractmethod
     def statistics(self) -> CacheStatistics:

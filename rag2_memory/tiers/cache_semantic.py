@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError
-from rag2_memory.records import ArmRanking, CacheEntry, CacheStatistics, Dependencies, Watchlist
+from rag2_memory.records import CacheEntry, CacheStatistics, Dependencies, Watchlist
 from rag2_memory.tiers.base import CacheTier
 from rag2_memory.tiers.cache_columns import CacheColumns, ColumnEntry
 from rag2_memory.types import Hit
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in the file's `user_version`; a file of another version is emptied, since everything in it can be computed again."""
 
 PENDING_USES = 1_024
@@ -375,9 +375,6 @@ def _entry(row: Sequence[Any]) -> CacheEntry:
             floors=floors,
             watches=tuple(np.frombuffer(watches, dtype=np.uint32).tolist()),
             principals=frozenset(principals),
-            rankings={
-                arm: ArmRanking(digest=digest, scores=tuple(scores), slack=slack) for arm, (digest, scores, slack) in fields["rankings"]
-            },
             nearest=tuple(Hit(*hit) for hit in fields["nearest"]),
             valid_until=None if until is None else datetime.fromisoformat(until),
         ),
@@ -393,7 +390,6 @@ def _dependencies_json(dependencies: Dependencies) -> str:
     return json.dumps(
         {
             "generation": dependencies.generation,
-            "rankings": [(arm, (ranking.digest, ranking.scores, ranking.slack)) for arm, ranking in dependencies.rankings.items()],
             "nearest": [(hit.id, hit.score) for hit in dependencies.nearest],
             "valid_until": None if dependencies.valid_until is None else dependencies.valid_until.isoformat(),
         }

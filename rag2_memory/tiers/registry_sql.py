@@ -56,7 +56,7 @@ class SqlRegistry(SqlConsolidation):
         self._sizes: dict[str, tuple[int, int]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+            event.listen(self._engine, "begin", _begin)
         with self._writing() as connection:
             t.prepare(connection)
             sql_derived.prepare(connection)
@@ -404,6 +404,13 @@ def _url(location: Path | str | None) -> tuple[str, bool]:
         return "sqlite://", True
     text = str(location)
     return (text, False) if "://" in text else (f"sqlite:///{text}", False)
+
+
+def _begin(connection: Connection) -> None:
+    """Begin as SQLite does; on the driver's connection, for SQLAlchemy's own way takes as long as a short query."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    raw.execute("BEGIN")
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

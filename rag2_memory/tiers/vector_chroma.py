@@ -163,8 +163,8 @@ class ChromaVectorTier(VectorTier):
                 return []
             if among is not None:
                 return scored_exactly(query, self._fetched(name, collection, list(dict.fromkeys(among))), k)
-            hits = [*_nearest(query, collection, k), *self._copies_of(name).nearest(query, k)]
-            return best_hits({hit.id: hit.score for hit in hits}.items(), k)
+            hits, copies = _nearest(query, collection, k), self._copies_of(name).nearest(query, k)
+            return best_hits({hit.id: hit.score for hit in (*hits, *copies)}.items(), k) if copies else hits
 
     def ids(self, *, namespace: str, space: VectorSpace = "chunks") -> Iterator[str]:
         """See `VectorTier.ids`."""

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rag2_memory import Document, Memory, Rag2MemoryError, Scope
+from rag2_memory.graphs.arm_nodes import search_dense
 from rag2_memory.graphs.arms import dense_hits, visible_arms
-from rag2_memory.graphs.search_nodes import search_dense
 from rag2_memory.graphs.state import request_of
 from rag2_memory.testing.clock import FakeClock
 from rag2_memory.testing.fakes import FakeEmbedder
