@@ -124,6 +124,11 @@ class RunningSummarizer:
         self._lock = threading.Lock()
 
     @property
+    def model(self) -> Any:
+        """The chat model, as given."""
+        return self._model
+
+    @property
     def name(self) -> str:
         """Identifies the model; contexts compiled with another one are not the same."""
         model = self._model

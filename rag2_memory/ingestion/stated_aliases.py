@@ -38,16 +38,24 @@ class StatedAliases:
         return set(self._keys)
 
     def of(self, entity: Entity, canonical: Mapping[str, str]) -> frozenset[str]:
-        """Return the names that this entity alone claims; two things with one acronym are not one.
+        """Return the names that this entity alone claims, and those that were stated together with its own; two things with one acronym are not one.
 
         Args:
             entity: The entity.
             canonical: Canonical ids of the claimants: those that are one already do not compete.
         """
         keys = self._keys.get(entity.id, set())
-        if not keys or len(keys) > MAX_ALIASES or (entity.type == "Document" and self._is_common_label(keys)):
+        if len(keys) > MAX_ALIASES or (entity.type == "Document" and self._is_common_label(keys)):
             return frozenset()
-        return frozenset(key for key in keys if len({canonical.get(claim, claim) for claim in self._claims[key]}) == 1)
+        beside = {key for claimant in self._sole(entity.key, canonical) for key in self._keys[claimant]} - {entity.key}
+        if len(beside) > MAX_ALIASES or self._is_common_label(beside):
+            beside = set()
+        return frozenset(key for key in keys if self._sole(key, canonical)) | beside
+
+    def _sole(self, key: str, canonical: Mapping[str, str]) -> set[str]:
+        """Return the claimants of a name if they are all one entity."""
+        claimants = self._claims.get(key, set())
+        return claimants if len({canonical.get(claim, claim) for claim in claimants}) == 1 else set()
 
     def links(self, canonical: Mapping[str, str]) -> set[frozenset[str]]:
         """Return the pairs of entity ids that an uncontested alias joins."""
@@ -56,7 +64,7 @@ class StatedAliases:
             if len(keys) > MAX_ALIASES:
                 continue
             for key in keys:
-                if len({canonical.get(claim, claim) for claim in self._claims[key]}) == 1:
+                if self._sole(key, canonical):
                     found.add(frozenset((entity, entity_id(self._namespace, key))))
         return found
 
