@@ -11,6 +11,34 @@ from rag2_memory.errors import InvalidRequestError
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {"$eq": eq, "$ne": ne, "$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 
 
+def check_filter(wanted: Any) -> None:
+    """Refuse a filter that could never be applied.
+
+    Raises:
+        InvalidRequestError: If it is no mapping of names.
+    """
+    if wanted is not None and not (isinstance(wanted, Mapping) and all(isinstance(key, str) for key in wanted)):
+        raise InvalidRequestError(f"got filter={wanted!r}; needed a mapping such as {{'color': 'red', 'score': {{'$gt': 3}}}}.")
+
+
+def matches_all(value: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Return whether a value meets every condition of a filter; a key with dots that the value lacks is a path into nested mappings.
+
+    Raises:
+        InvalidRequestError: If the filter has an unknown operator.
+    """
+    return all(matches(_at(value, key), condition) for key, condition in (wanted or {}).items())
+
+
+def _at(value: Mapping[str, Any], key: str) -> Any:
+    if key in value or "." not in key:
+        return value.get(key)
+    found: Any = value
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
 def matches(value: Any, wanted: Any) -> bool:
     """Return whether a stored value meets a filter.
 

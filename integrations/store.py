@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from langgraph.store.base import (
     BaseStore,
     GetOp,
     IndexConfig,
+    InvalidNamespaceError,
     Item,
     ListNamespacesOp,
     MatchCondition,
@@ -22,14 +25,15 @@ from langgraph.store.base import (
     SearchItem,
     SearchOp,
     TTLConfig,
-    get_text_at_path,
-    tokenize_path,
 )
 
-from rag2_memory.errors import InvalidRequestError
-from rag2_memory.integrations.filters import matches
+from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, Rag2MemoryError
+from rag2_memory.integrations.filters import check_filter, matches_all
+from rag2_memory.integrations.store_vectors import ItemVectors
 from rag2_memory.memory import Memory
 from rag2_memory.types import Document, Scope, utc
+
+logger = logging.getLogger(__name__)
 
 STORE_NAMESPACE = "langgraph-store"
 """The memory's namespace that items live in: no search of another namespace ever meets them."""
@@ -43,7 +47,7 @@ Path = tuple[str, ...]
 class MemoryStore(BaseStore):
     """A `BaseStore` on a `Memory`: drop-in for `InMemoryStore`, `SqliteStore` and `PostgresStore`.
 
-    `search(…, query=…)` ranks by the memory's own embedder; the score is the cosine of the best matching indexed text. Values are JSON.
+    `search(…, query=…)` ranks by meaning; an item's score is that of its best indexed text. Values are JSON. Any number of threads may use it.
     """
 
     supports_ttl = True
@@ -61,34 +65,46 @@ class MemoryStore(BaseStore):
 
         Args:
             memory: Where items are kept; it stays the caller's to close.
-            index: Which `fields` are found by meaning (default: the whole value). Its `embed` and `dims` are not used: the memory's embedder is.
+            index: What is found by meaning, as LangGraph's stores take it: `fields` (default: the whole value), `embed` (default: the memory's embedder; with one of its own
+                items are found through this store alone), `distance_type` (`cosine`, `l2` or `inner_product`).
             ttl: Defaults for the time to live, in minutes.
             namespace: The memory's namespace for this store; two stores with different ones share nothing.
             scope: Whose store it is; a scope with a user or groups keeps its items for them alone.
         """
         self._memory = memory
-        self._fields = [(field, tokenize_path(field)) for field in ((index or {}).get("fields") or ["$"])]
+        self.index_config = index
         self.ttl_config = ttl
+        self._vectors = ItemVectors(index, memory.services.embedder)
+        self.embeddings = self._vectors.embeddings
         given = scope or Scope()
         self._scope = Scope(namespace=namespace, user=given.user, groups=given.groups)
         self._acl = frozenset({f"user:{given.user}"} if given.user else {f"group:{group}" for group in given.groups})
+        self._sweeper: threading.Thread | None = None
+        self._stop_sweeping = threading.Event()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations; reads see the state before the batch's writes, of several writes to one item the last counts."""
+        """Run operations; reads see the state before the batch's writes, of several writes to one item the last counts.
+
+        Raises:
+            InvalidNamespaceError: If a label of a namespace is no text.
+            InvalidRequestError: If an operation is unusable; nothing was written.
+            ClosedMemoryError: If the memory is closed.
+        """
         results: list[Result] = []
         puts: dict[tuple[Path, str], PutOp] = {}
-        for op in ops:
-            if isinstance(op, PutOp):
-                puts[op.namespace, op.key] = op
-                results.append(None)
-            elif isinstance(op, GetOp):
-                results.append(self._get(op))
-            elif isinstance(op, SearchOp):
-                results.append(self._search(op))
-            elif isinstance(op, ListNamespacesOp):
-                results.append(self._namespaces(op))
-            else:
-                raise InvalidRequestError(f"got the operation {op!r}; needed GetOp, PutOp, SearchOp or ListNamespacesOp.")
+        with self._memory._reading():
+            for op in ops:
+                if isinstance(op, PutOp):
+                    puts[_labels(op.namespace), op.key] = op
+                    results.append(None)
+                elif isinstance(op, GetOp):
+                    results.append(self._get(op))
+                elif isinstance(op, SearchOp):
+                    results.append(self._search(op))
+                elif isinstance(op, ListNamespacesOp):
+                    results.append(self._namespaces(op))
+                else:
+                    raise InvalidRequestError(f"got the operation {op!r}; needed GetOp, PutOp, SearchOp or ListNamespacesOp.")
         self._put(list(puts.values()))
         return results
 
@@ -99,8 +115,47 @@ class MemoryStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Remove expired items; returns how many there were. They are not served in the meantime."""
         now = self._memory.services.clock()
-        expired = [name for name, record in self._records().items() if _expired(record, now)]
+        with self._memory._reading():
+            expired = [name for name, record in self._records().items() if _expired(record, now)]
         return len(self._memory.remove(expired, namespace=self._scope.namespace))
+
+    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
+        """Remove expired items again and again on a thread of its own, where the store has a `ttl` configuration.
+
+        Args:
+            sweep_interval_minutes: Default: what the configuration says, else 5.
+
+        Returns:
+            A future that is done once the sweeper has stopped; cancelling it stops the sweeper.
+        """
+        done: Future[None] = Future()
+        done.add_done_callback(lambda future: self._stop_sweeping.set() if future.cancelled() else None)
+        if self.ttl_config is None:
+            done.set_result(None)
+        elif self._sweeper is None or not self._sweeper.is_alive():
+            minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
+            self._stop_sweeping.clear()
+            self._sweeper = threading.Thread(target=self._sweep, args=(minutes * 60, done), name="rag2-ttl", daemon=True)
+            self._sweeper.start()
+        return done
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop the sweeper; returns whether it has stopped within `timeout` seconds."""
+        self._stop_sweeping.set()
+        if self._sweeper is not None:
+            self._sweeper.join(timeout)
+        return self._sweeper is None or not self._sweeper.is_alive()
+
+    def _sweep(self, seconds: float, done: Future[None]) -> None:
+        while not self._stop_sweeping.wait(seconds):
+            try:
+                self.sweep_ttl()
+            except ClosedMemoryError:
+                break
+            except Rag2MemoryError as exc:  # an engine's trouble; expired items stay hidden, and the next round tries again
+                logger.warning("expired items could not be removed: %s", exc)
+        if not done.cancelled():
+            done.set_result(None)
 
     def _get(self, op: GetOp) -> Item | None:
         name = _document_id(op.namespace, op.key)
@@ -112,37 +167,24 @@ class MemoryStore(BaseStore):
         return Item(**_fields_of(record))
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
+        _check_page(op.limit, op.offset)
+        check_filter(op.filter)
         now = self._memory.services.clock()
         records = {
             name: record
             for name, record in self._records(prefix=_prefix(op.namespace_prefix)).items()
-            if not _expired(record, now) and all(matches(record["value"].get(key), wanted) for key, wanted in (op.filter or {}).items())
+            if not _expired(record, now) and matches_all(record["value"], op.filter)
         }
+        scores = self._vectors.scores(op.query, {name: record["vectors"] for name, record in records.items()}) if op.query else {}
         latest = sorted(records, key=lambda name: records[name]["updated_at"], reverse=True)
-        scores = self._scores(op.query, [name for name, record in records.items() if record["indexed"]]) if op.query else {}
         ranked = [*sorted(scores, key=lambda name: -scores[name]), *(name for name in latest if name not in scores)]
         chosen = ranked[op.offset : op.offset + op.limit]
         if op.refresh_ttl:
             self._refresh({name: records[name] for name in chosen})
         return [SearchItem(**_fields_of(records[name]), score=scores.get(name)) for name in chosen]
 
-    def _scores(self, query: str, items: Sequence[str]) -> dict[str, float]:
-        """Return, per item, the cosine of its best text."""
-        services = self._memory.services
-        states = services.registry.states(namespace=self._scope.namespace, document_ids=items)
-        names = {state.key: state.document_id for state in states}
-        chunks = services.registry.visible_ids(self._scope, limit=10_000_000) or []
-        wanted = [chunk for chunk in chunks if chunk.partition("-")[0] in names]
-        if not wanted:
-            return {}
-        vector = np.asarray(services.embedder.embed([query])[0], dtype=np.float32)
-        hits = services.vector.search(vector, k=len(wanted), namespace=self._scope.namespace, among=wanted)
-        scores: dict[str, float] = {}
-        for hit in hits:
-            scores.setdefault(names[hit.id.partition("-")[0]], hit.score)
-        return scores
-
     def _namespaces(self, op: ListNamespacesOp) -> list[Path]:
+        _check_page(op.limit, op.offset)
         now = self._memory.services.clock()
         found = {tuple(record["namespace"]) for record in self._records(prefix="[").values() if not _expired(record, now)}
         kept = {path for path in found if all(_fits(condition, path) for condition in op.match_conditions or ())}
@@ -150,45 +192,57 @@ class MemoryStore(BaseStore):
         return cut[op.offset : op.offset + op.limit]
 
     def _put(self, ops: Sequence[PutOp]) -> None:
+        kept = [op for op in ops if op.value is not None]
+        values = [self._value(op) for op in kept]
+        names = [_document_id(op.namespace, op.key) for op in kept]
+        texts = [self._vectors.texts(op) for op in kept]
+        vectors = iter(self._vectors.embed([text for of_item in texts for text in of_item]))
         gone = [_document_id(op.namespace, op.key) for op in ops if op.value is None]
         if gone:
             self._memory.remove(gone, namespace=self._scope.namespace)
-        kept = [op for op in ops if op.value is not None]
         if kept:
-            before = self._records(document_ids=[_document_id(op.namespace, op.key) for op in kept])
-            documents = [self._document(op, before.get(_document_id(op.namespace, op.key))) for op in kept]
+            with self._memory._reading():
+                before = self._records(document_ids=names)
+            documents = [
+                self._document(op, name, value, of_item, [next(vectors) for _ in of_item], before.get(name))
+                for op, name, value, of_item in zip(kept, names, values, texts, strict=True)
+            ]
             self._memory.ingest(documents, namespace=self._scope.namespace)
 
-    def _document(self, op: PutOp, before: Mapping[str, Any] | None) -> Document:
-        value = dict(op.value or {})
+    def _value(self, op: PutOp) -> dict[str, Any]:
+        """Return an item's value once it is known to fit."""
+        if not isinstance(op.key, str) or not op.key:
+            raise InvalidRequestError(f"got key={op.key!r}; needed a non-empty string.")
+        if not isinstance(op.value, Mapping):
+            raise InvalidRequestError(f"got a value of type {type(op.value).__name__} for {op.key!r}; needed a mapping.")
         try:
-            json.dumps(value)
-        except (TypeError, ValueError) as exc:
+            size = len(json.dumps(dict(op.value)))
+        except (TypeError, ValueError, RecursionError) as exc:
             raise InvalidRequestError(
                 f"got a value for {op.key!r} that is not JSON ({exc}); needed strings, numbers, lists and mappings."
             ) from exc
+        most = self._memory.services.config.max_file_bytes
+        if size > most:
+            raise InvalidRequestError(f"got a value of {size:,} bytes for {op.key!r}; needed at most max_file_bytes={most:,}.")
+        return dict(op.value)
+
+    def _document(
+        self, op: PutOp, name: str, value: dict[str, Any], texts: Sequence[str], vectors: Sequence[str], before: Mapping[str, Any] | None
+    ) -> Document:
         now = self._memory.services.clock()
-        ttl = op.ttl if op.ttl is not None else (self.ttl_config or {}).get("default_ttl")
         kept = before if before is not None and not _expired(before, now) else None
-        text = self._indexed_text(op, value)
         record = {
             "namespace": list(op.namespace),
             "key": op.key,
             "value": value,
-            "indexed": text != NOTHING_INDEXED,
+            "vectors": list(vectors),
             "created_at": kept["created_at"] if kept else now.isoformat(),
             "updated_at": now.isoformat(),
-            "ttl_minutes": ttl,
-            "expires_at": (now + timedelta(minutes=ttl)).isoformat() if ttl is not None else None,
+            "ttl_minutes": op.ttl,
+            "expires_at": (now + timedelta(minutes=op.ttl)).isoformat() if op.ttl is not None else None,
         }
-        return Document(id=_document_id(op.namespace, op.key), text=text, acl=self._acl, metadata=record, media_type="text/plain")
-
-    def _indexed_text(self, op: PutOp, value: Mapping[str, Any]) -> str:
-        if op.index is False:
-            return NOTHING_INDEXED
-        fields = self._fields if op.index is None else [(field, tokenize_path(field)) for field in op.index]
-        texts = [text for field, path in fields for text in get_text_at_path(dict(value), "$" if field == "$" else path)]
-        return "\n\n".join(text for text in texts if text.strip()) or NOTHING_INDEXED
+        text = "\n\n".join(texts) if texts and self._vectors.own else NOTHING_INDEXED
+        return Document(id=name, text=text, acl=self._acl, metadata=record, media_type="text/plain")
 
     def _records(self, *, document_ids: Sequence[str] | None = None, prefix: str | None = None) -> dict[str, Any]:
         return dict(self._memory.services.registry.metadata(self._scope, document_ids=document_ids, prefix=prefix))
@@ -205,13 +259,30 @@ class MemoryStore(BaseStore):
             registry.annotate(state.key, {**record, "expires_at": expires.isoformat()})
 
 
+def _labels(namespace: Iterable[str]) -> Path:
+    """Return a namespace as a tuple of texts.
+
+    Raises:
+        InvalidNamespaceError: If it is something else.
+    """
+    labels = tuple(namespace)
+    if isinstance(namespace, str) or not all(isinstance(label, str) for label in labels):
+        raise InvalidNamespaceError(f"got the namespace {namespace!r}; needed a tuple of strings such as ('users', 'ada').")
+    return labels
+
+
+def _check_page(limit: int, offset: int) -> None:
+    if limit < 0 or offset < 0:
+        raise InvalidRequestError(f"got limit={limit} and offset={offset}; needed numbers of at least 0.")
+
+
 def _document_id(namespace: Path, key: str) -> str:
     """Return an id that sorts by namespace, so that a prefix of namespaces is a prefix of ids."""
     return f"{_prefix(namespace)}{json.dumps(key, ensure_ascii=False)}]"
 
 
 def _prefix(namespace: Path) -> str:
-    return "[" + "".join(f"{json.dumps(label, ensure_ascii=False)}," for label in namespace)
+    return "[" + "".join(f"{json.dumps(label, ensure_ascii=False)}," for label in _labels(namespace))
 
 
 def _fields_of(record: Mapping[str, Any]) -> dict[str, Any]:

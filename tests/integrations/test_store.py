@@ -88,7 +88,7 @@ def test_a_query_ranks_by_meaning_and_unindexed_items_come_last(store: MemorySto
 
 
 def test_only_the_named_fields_are_found(memory: Memory) -> None:
-    store = MemoryStore(memory, index={"dims": 64, "embed": lambda texts: [], "fields": ["title"]})
+    store = MemoryStore(memory, index={"fields": ["title"]})
     store.put(("n",), "a", {"title": "zebra", "body": "giraffe"})
     store.put(("n",), "b", {"title": "giraffe", "body": "zebra"})
     assert store.search(("n",), query="giraffe")[0].key == "b"
