@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import groupby
 
-from rag2_memory.knowledge.aliases import text_aliases, title_aliases
+from rag2_memory.knowledge.aliases import document_aliases, file_alias, text_aliases, title_aliases
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.events import dated_events
 from rag2_memory.knowledge.fields import Field, field_of, stamp_of
+from rag2_memory.knowledge.headings import CHANGES, DOCUMENT_LIKE, TITLE_LABEL, Headings, document_name
 from rag2_memory.knowledge.layout_statements import Statement, field_relations, pairs_statement, row_statement
 from rag2_memory.knowledge.lexicon import NAME, Lexicon, NameSpan, find_names, form_type, looks_like_code, looks_like_person, may_be_person
 from rag2_memory.knowledge.mentions import normalize_name
+from rag2_memory.knowledge.open_statements import may_state, open_edge, open_relations
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.knowledge.shapes import LINK, Context, Stamp, shape_of
 from rag2_memory.knowledge.statements import relation_of, relations_in, validity
@@ -26,21 +27,21 @@ from rag2_memory.types import Chunk
 Gazetteer = Callable[[Sequence[str]], Mapping[str, str]]
 """Given normalised names, returns the node types of those that the graph knows (an empty type where it knows none)."""
 
-_TITLE_LABEL = re.compile(r"(?P<label>(?:ADR|RFC|RFP|PEP|KEP|SOP)[ -]?\d+)\b", re.IGNORECASE)
 _NUMBERED_FILE = re.compile(r"(?:^|/)(?P<kind>adr|rfc|pep|kep)s?[/-](?P<number>\d+)-[\w-]+\.\w+$", re.IGNORECASE)
-_VERSIONED = re.compile(r"[^\W\d_a-z][\w-]*(?: [^\W\d_a-z][\w-]*| firmware)* v?\d+(?:\.\d+)+[\w.-]*")
-_DOCUMENT_LIKE = re.compile(
-    r":|\b(?:adr|runbook|report|notes?|polic(?:y|ies)|guide|handbook|minutes|meeting|retro(?:spective)?|summary|findings|plan(?:ning)?|directory|page"
-    r"|release|changelog|incident|review|handover|briefing|memo|inventory|test|overview|brief|datasheet|architecture|how to|all-hands|agenda|faq|readme"
-    r"|onboarding|checklist|proposal|roadmap|spec(?:ification)?|audit|index)\b",
-    re.IGNORECASE,
-)
-_CHANGES = re.compile(r"\b(?:release|changelog|change log|changes|what's new|version|upgrade notes)\b", re.IGNORECASE)
+_ADDED = re.compile(r"^(?:added|new\b.*|what's new|features?|highlights|additions)$", re.IGNORECASE)
+_REMOVED = re.compile(r"^(?:removed|removals?|deprecated|deprecations?|retired|dropped)$", re.IGNORECASE)
 _UNCHANGED = re.compile(r"\b(?:no changes?|unchanged|not changed|known issues?|unaffected)\b", re.IGNORECASE)
 _SINCE = re.compile(r"\b(?:as of|from|since|effective|starting|with effect from)\b", re.IGNORECASE)
+_IN_FORCE = re.compile(
+    r"[*_\s]*(?:(?:this|the) [\w -]{3,40} )?(?:(?:is |has been |was )?(?:in force|valid|effective|in effect|applicable)|applies|comes into force|takes effect|came into force|took effect)"
+    r"(?: again)? (?:since|from|as of|as from|on|with effect from)?\b",
+    re.IGNORECASE,
+)
+"""Opens a sentence that says from when on all of a document holds."""
 _LOOK_BACK_SENTENCES = 5
 _LOOKS_BACK = re.compile(
     r"[*_\s]*(?:It|He|She|They|This|That|[A-Z][a-z]+ (?:by|on)|Depends|Uses|Requires|Needs|Exports|Exposes|Provides|Replaces|Supersedes|Call|Use)\b"
+    r"|[^.;:]{0,30}\b(?:it|he|she)\b"
 )
 _LOWER = re.compile(r"(?<![\w'’-])[a-z]{2,}(?![\w-])")
 _TRAILING_KEY = re.compile(r"(?P<subject>.*?)[ ]?\b(?P<key>[A-Za-z]+(?: [a-z]+)?)[:*. ]*$")
@@ -63,6 +64,8 @@ class _Reading:
     """The sentences before, if they stated nothing: they are read for names only where the next one looks back."""
     header: tuple[str, ...] = ()
     """Of a table that goes on from the chunk before."""
+    in_force: DateSpan | None = None
+    """From when on the whole document holds, where it says so."""
     pending: Field | None = None
     """What the items of the current list are to `about`, where a heading or a leading line says so."""
 
@@ -99,7 +102,7 @@ class PatternExtractor:
 
     def _document(self, chunks: Sequence[Chunk]) -> Iterator[Extraction]:
         lexicon = Lexicon(known=self._known(chunks), plain=frozenset(word for chunk in chunks for word in _LOWER.findall(chunk.text)))
-        headings = _Headings(lexicon)
+        headings = Headings(lexicon)
         for text in dict.fromkeys(text for chunk in chunks for text in (chunk.title, *chunk.heading_path)):
             for span in headings.names(text):
                 if span.type:
@@ -134,16 +137,20 @@ class PatternExtractor:
         reading.relations += self._about_document(reading)
         if chunk.ordinal == 0:
             reading.entities += title_aliases(chunk.title)
+            if reading.document:
+                heading = chunk.heading_path[0] if chunk.heading_path else ""
+                kind = "Document" if DOCUMENT_LIKE.search(chunk.title) else ""
+                reading.entities += document_aliases(reading.document, chunk.title, heading, chunk.document_id, node_type=kind)
         reading.entities += text_aliases(chunk.text, lexicon)
         entities = [*reading.entities, *self._typed(names, lexicon, reading)]
         return Extraction(chunk_id=chunk.id, entities=tuple(entities), relations=tuple(self._full(reading, lexicon)))
 
-    def _open(self, chunk: Chunk, headings: _Headings, before: _Reading | None) -> _Reading:
+    def _open(self, chunk: Chunk, headings: Headings, before: _Reading | None) -> _Reading:
         """Begin a chunk with what its headings and, in the same section, the chunk before it have said."""
         observed = chunk.turn.at if chunk.turn is not None and chunk.turn.at else chunk.modified_at
         document = document_name(chunk.title)
         about = headings.subject(chunk) or NameSpan(document, -1, -1, "Document")
-        speaker = chunk.turn.speaker if chunk.turn is not None else ""
+        speaker = chunk.turn.speaker if chunk.turn is not None else _author(chunk)
         context = Context(
             about=about,
             thing=about if about.type != "Developer" else None,
@@ -156,6 +163,8 @@ class PatternExtractor:
         )
         pending = field_of(chunk.heading_path[-1]) if chunk.heading_path else None
         reading = _Reading(chunk=chunk, text=chunk.index_text, document=document, about=about, context=context, pending=pending)
+        if before is not None and before.in_force is not None:
+            context.since = reading.in_force = before.in_force
         if before is not None and before.chunk.heading_path == chunk.heading_path:
             context.when, context.since, reading.pending = before.context.when, before.context.since, before.pending
             context.thing = before.context.thing if before.pending is not None else context.thing
@@ -166,11 +175,12 @@ class PatternExtractor:
     def _learn(self, names: Iterable[str], lexicon: Lexicon) -> None:
         """Type the names whose form alone says what they are, so that their short forms are understood."""
         for name in names:
+            lexicon.note(name)
             if name.startswith("Project ") and form_type(name) == "Project":
                 lexicon.learn(name, "Project")
 
     def _unit(self, unit: Unit, reading: _Reading, lexicon: Lexicon) -> None:
-        if unit.kind != "sentence" or unit.item:
+        if unit.kind != "sentence" or (unit.item and unit.opens):
             reading.unread.clear()
         if unit.kind == "lead":
             found = find_dates(unit.text, reference=reading.context.observed, prefer="nearest")
@@ -187,8 +197,9 @@ class PatternExtractor:
             self._links(LINK.findall(unit.text), unit.text, reading)
         elif unit.kind == "definition" or (unit.kind == "pair" and looks_like_code(unit.key)):
             thing = NameSpan(unit.key, -1, -1, lexicon.type_of(unit.key))
+            self._changed(thing, unit, reading)
             if unit.kind == "pair":
-                self._changed(thing, unit, reading)
+                reading.relations += self._described(thing, unit, reading, lexicon)
             section, reading.context.section, reading.context.thing = reading.context.section, thing, thing
             for sentence in sentences(unit.value):
                 self._sentence(sentence, reading, lexicon)
@@ -200,10 +211,13 @@ class PatternExtractor:
                 self._sentence(sentence, reading, lexicon)
 
     def _sentence(self, sentence: str, reading: _Reading, lexicon: Lexicon) -> None:
+        if reading.context.since is None and _IN_FORCE.match(sentence):
+            reading.context.since = next(iter(find_dates(sentence, reference=reading.context.observed, prefer="nearest")), None)
+            reading.in_force = reading.context.since
         reading.entities += dated_events(sentence, reading.context)
         if "](" in sentence:
             self._links(LINK.findall(sentence), sentence, reading)
-        if not words_of(sentence):
+        if not words_of(sentence) and not may_state(sentence):
             reading.unread.append(sentence)
             return
         if reading.unread and _LOOKS_BACK.match(sentence):
@@ -215,6 +229,10 @@ class PatternExtractor:
         if found:
             self._center(found[-1], reading)
         reading.relations += found
+        if may_state(sentence):
+            tied = {frozenset((relation.subject, relation.object)) for relation in found}
+            stated = open_relations(shape, reading.context, lexicon, self._schema)
+            reading.relations += [relation for relation in stated if frozenset((relation.subject, relation.object)) not in tied]
 
     def _center(self, relation: Relation, reading: _Reading) -> None:
         """What a sentence spoke of is what the next one's pronoun means."""
@@ -229,10 +247,15 @@ class PatternExtractor:
             return
         pairs, reading.pairs = reading.pairs, []
         fields = [pair for pair in pairs if not looks_like_code(pair.key)]
-        self._take(pairs_statement(fields, reading.about, reading.document, reading.context, lexicon, self._schema), reading)
+        bears_name = normalize_name(reading.about.name) in map(normalize_name, (reading.chunk.title, *reading.chunk.heading_path[-1:]))
+        self._take(
+            pairs_statement(fields, reading.about, reading.document, reading.context, lexicon, self._schema, bears_name=bears_name), reading
+        )
         for pair in pairs:
             if looks_like_code(pair.key):
-                self._changed(NameSpan(pair.key, -1, -1, lexicon.type_of(pair.key)), pair, reading)
+                thing = NameSpan(pair.key, -1, -1, lexicon.type_of(pair.key))
+                self._changed(thing, pair, reading)
+                reading.relations += self._described(thing, pair, reading, lexicon)
             for sentence in list(sentences(pair.value))[1 if field_of(pair.key) else 0 :]:
                 self._sentence(sentence, reading, lexicon)
 
@@ -261,13 +284,28 @@ class PatternExtractor:
         return bool(found)
 
     def _changed(self, thing: NameSpan, unit: Unit, reading: _Reading) -> None:
-        """A release note that lists a component reports an update of it."""
+        """A release note that lists a component reports what it did to it: added, removed, else updated."""
         titles = " ".join((reading.chunk.title, *reading.chunk.heading_path))
-        if not _CHANGES.search(titles) or _UNCHANGED.search(f"{reading.chunk.heading_path[-1:]} {unit.value[:60]}"):
+        section = reading.chunk.heading_path[-1] if reading.chunk.heading_path else ""
+        if not CHANGES.search(titles) or _UNCHANGED.search(f"{section} {unit.value[:60]}"):
             return
-        edge = self._by_document(thing, "UPDATED_BY", unit.text, reading)
-        if edge is not None:
-            reading.relations.append(edge)
+        record = NameSpan(reading.document, -1, -1, "Document")
+        if _ADDED.search(section):
+            reading.relations += open_edge(record, "introduces", thing, Stamp(), unit.text, reading.context, self._schema, kind="event")
+        elif _REMOVED.search(section):
+            window = validity("event", Stamp(), reading.context)
+            edge = relation_of(record, thing, "DEPRECATED", False, window, {}, unit.text, self._schema) if window else None
+            reading.relations += [edge] if edge else []
+        elif unit.kind == "pair":
+            edge = self._by_document(thing, "UPDATED_BY", unit.text, reading)
+            reading.relations += [edge] if edge else []
+
+    def _described(self, thing: NameSpan, unit: Unit, reading: _Reading, lexicon: Lexicon) -> Iterator[Relation]:
+        """`ledger-db`: PostgreSQL 15 – a thing that is explained by nothing but a name."""
+        value = next(sentences(unit.value), "").strip(" .`*")
+        spans = find_names(value, lexicon)
+        if len(spans) == 1 and spans[0].name == value and not looks_like_person(value):
+            yield from open_edge(thing, "is", spans[0], Stamp(), unit.text, reading.context, self._schema)
 
     def _by_document(self, thing: NameSpan, predicate: str, quote: str, reading: _Reading) -> Relation | None:
         window = validity("event", Stamp(), reading.context)
@@ -277,13 +315,14 @@ class PatternExtractor:
     def _links(self, links: Sequence[tuple[str, str]], quote: str, reading: _Reading) -> None:
         """A Markdown link to another document is a reference to it."""
         for text, target in links:
-            label, numbered = _TITLE_LABEL.search(text), _NUMBERED_FILE.search(target)
+            label, numbered = TITLE_LABEL.search(text), _NUMBERED_FILE.search(target)
             if target.startswith(("http://", "https://", "#", "mailto:")) or not (
-                label or target.endswith((".md", ".html", ".pdf", ".rst"))
+                label or target.partition("#")[0].endswith((".md", ".html", ".pdf", ".rst"))
             ):
                 continue
             name = label["label"] if label else f"{numbered['kind'].upper()} {numbered['number']}" if numbered else text.strip("`* ")
-            if name and name[0].isupper():
+            name = name if name[:1].isupper() else file_alias(target.partition("#")[0])
+            if name:
                 source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
                 edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, quote, self._schema)
                 if edge is not None:
@@ -299,10 +338,10 @@ class PatternExtractor:
             edge = relation_of(record, about, "WRITTEN_ABOUT", False, (None, None, {}), {}, reading.chunk.title, self._schema)
             if edge is not None:
                 yield edge
-        author = reading.chunk.metadata.get("author")
+        author = _author(reading.chunk)
         if about.name == reading.document and about.type not in ("", "Document"):
             return  # a page named after its subject: whoever wrote the page need not have made the thing
-        if isinstance(author, str) and may_be_person(author):
+        if author:
             person = NameSpan(author, -1, -1, "Developer")
             edge = relation_of(record, person, "DEVELOPED_BY", False, (None, None, {}), {"role": "author"}, "", self._schema)
             if edge is not None:
@@ -326,64 +365,13 @@ class PatternExtractor:
             if node_type in ("", "Team") or self._schema.node_type(node_type) is None:
                 continue
             yield NamedEntity(name=name, type=node_type)
-        if reading.document and reading.document != reading.about.name and _DOCUMENT_LIKE.search(reading.chunk.title):
+        if reading.document and reading.document != reading.about.name and DOCUMENT_LIKE.search(reading.chunk.title):
             yield NamedEntity(name=reading.document, type="Document", kind="subject")
         if reading.about.type and reading.about.type != "Document":
             yield NamedEntity(name=reading.about.name, type=reading.about.type, kind="subject")
 
 
-class _Headings:
-    """Titles and headings of one document, each read once."""
-
-    def __init__(self, lexicon: Lexicon) -> None:
-        self._lexicon = lexicon
-        self._names: dict[str, list[NameSpan]] = {}
-        self._dates: dict[tuple[str, datetime | None], DateSpan | None] = {}
-
-    def names(self, text: str) -> list[NameSpan]:
-        """Return the names in a heading, typed by what is known now."""
-        if text not in self._names:
-            self._names[text] = find_names(text, self._lexicon)
-        return [span if span.type else replace(span, type=self._lexicon.type_of(span.name)) for span in self._names[text]]
-
-    def date(self, text: str, reference: datetime | None) -> DateSpan | None:
-        """Return the first day that a heading gives."""
-        key = (text, reference)
-        if key not in self._dates:
-            found = find_dates(text, reference=reference, prefer="nearest")
-            self._dates[key] = next((date for date in found if not date.bare and date.precision in ("day", "instant")), None)
-        return self._dates[key]
-
-    def dated(self, chunk: Chunk, reference: datetime | None) -> DateSpan | None:
-        """Return the date of the nearest heading that gives one, else the title's."""
-        texts = (*reversed(chunk.heading_path), chunk.title)
-        return next((date for text in texts if (date := self.date(text, reference))), None)
-
-    def subject(self, chunk: Chunk) -> NameSpan | None:
-        """Return what a chunk is about: the project, component or person that its deepest telling heading or its title names."""
-        for text in (*reversed(chunk.heading_path), chunk.title):
-            for span in self.names(text):
-                if span.type in ("Project", "Component", "Developer"):
-                    return span
-                if looks_like_person(span.name) and span.name == text.strip():
-                    return replace(span, type="Developer")
-        title = chunk.title.strip()
-        if title and not _DOCUMENT_LIKE.search(title) and len(title.split()) <= 4 and not self.date(title, chunk.modified_at):
-            return NameSpan(title, -1, -1, form_type(title))
-        return None
-
-    def section(self, chunk: Chunk) -> NameSpan | None:
-        """Return the project or component that the nearest heading below the title names."""
-        if not chunk.heading_path or chunk.heading_path[-1] == chunk.title:
-            return None
-        spans = self.names(chunk.heading_path[-1])
-        return spans[0] if len(spans) == 1 and spans[0].type in ("Project", "Component") else None
-
-
-def document_name(title: str) -> str:
-    """Return how other documents refer to one: its label (`ADR 0011`), the release that it announces, else its title."""
-    label = _TITLE_LABEL.match(title)
-    if label:
-        return label["label"]
-    versioned = _VERSIONED.search(title) if _CHANGES.search(title) else None
-    return versioned[0] if versioned else title.strip()
+def _author(chunk: Chunk) -> str:
+    """The person that the front matter names as author, who is meant by `I`; empty if it names none."""
+    author = chunk.metadata.get("author")
+    return author if isinstance(author, str) and may_be_person(author) else ""

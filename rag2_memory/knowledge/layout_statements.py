@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from rag2_memory.knowledge.dates import DateSpan, find_dates
 from rag2_memory.knowledge.fields import LEAD_FIELD, Field, column_type, field_of, property_of, stamp_of
 from rag2_memory.knowledge.grammar import NAME_BASE, D, N
-from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, looks_like_code, looks_like_person, may_be_person
+from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person, may_be_person
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS
+from rag2_memory.knowledge.open_statements import MAX_VALUE_WORDS, OPEN, open_edge
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, shape_of, stamp_in
 from rag2_memory.knowledge.statements import fits, in_slot, relation_of, validity
@@ -22,6 +23,20 @@ _MODIFIED = re.compile(r" ([a-z]{3,})")
 _BETWEEN = re.compile(r"[\s,;/+&·]*(?:and|or|with|then|as well as)?[\s,;/]*$|, (?:acting|interim),? $")
 _MARKUP = re.compile(r"[`*_\[\]“”\"]|\([^()]*\)")
 _LEADS = re.compile(r"\b(?:lead|leader|lead architect|head)\b", re.IGNORECASE)
+SHORTEST_TOPIC = 2
+"""Characters; a cell that is no longer is a label such as `B` or `1.`."""
+MAX_TOPIC_WORDS = 4
+MAX_OPEN_COLUMNS = 4
+"""A table of nameless rows with more columns is a matrix of figures."""
+_KEY = re.compile(r"[^\W\d_][\w'’()/-]*(?: [\w'’()/-]+){0,3}")
+_NO_KEY = frozenset(
+    "note notes remark remarks comment comments description meaning why how who what which where tags id no nr number result results state done was when before after for"
+    " against met action decision class example examples details x y".split()
+)
+"""Headers that say nothing of what stands below them, or something of a task."""
+_NO_VALUE = frozenset("- – — n/a none tbd yes no ? ok x".split())
+_TELLING = re.compile(r"[^\W\d_]{2}|\d{3}|\d[^\d\s]|[^\W\d_]\d")
+"""What a value must hold to mean anything by itself: a word, a long number, or a number with its unit."""
 MAX_CELL_WORDS = 6
 """A longer cell in a column of names is a remark."""
 
@@ -35,9 +50,19 @@ class Statement:
 
 
 def pairs_statement(
-    pairs: Sequence[Unit], about: NameSpan, document: str, context: Context, lexicon: Lexicon, schema: GraphSchema
+    pairs: Sequence[Unit],
+    about: NameSpan,
+    document: str,
+    context: Context,
+    lexicon: Lexicon,
+    schema: GraphSchema,
+    *,
+    bears_name: bool = True,
 ) -> Statement:
-    """Read consecutive `Key: value` lines; a `Since:` or `Until:` dates the edges of the line before it."""
+    """Read consecutive `Key: value` lines; a `Since:` or `Until:` dates the edges of the line before it.
+
+    With `bears_name` the page or section bears the name of what it is about, so that keys which are no declared relation describe it as well.
+    """
     relations: list[Relation] = []
     properties: dict[str, str] = {}
     for index, pair in enumerate(pairs):
@@ -46,8 +71,11 @@ def pairs_statement(
         if declared is not None:
             own = NameSpan(document, -1, -1, "Document") if declared.about == "document" or declared.role == "author" else about
             relations += field_relations(declared, own, pair.value, pair.text, context, lexicon, schema, dates=pairs[index + 1 : index + 3])
-        elif key_property:
+            continue
+        if key_property:
             properties[key_property] = _plain(next(sentences(pair.value), ""))
+        elif stamp_of(pair.key) is None and bears_name and about.type != "Document":
+            relations += _open(about, pair.key, pair.value, Stamp(), pair.text, context, lexicon, schema)
     node = schema.node_type(about.type) if about.type else None
     stated = {key: value for key, value in properties.items() if value and (node is None or key in node.properties)}
     entities = (NamedEntity(name=about.name, type=about.type, kind="subject", properties=stated),) if stated and about.type else ()
@@ -92,7 +120,7 @@ def row_statement(
     column = _entity_column(row.header)
     subject = about if column is None else _cell_name(row.cells[column], column_type(row.header[column]) or "", lexicon)
     if subject is None:
-        return Statement()
+        return Statement(tuple(_plain_row(row, context, lexicon, schema)))
     if subject.type:
         lexicon.learn(subject.name, subject.type)
     stamp = _row_stamp(row, context)
@@ -108,8 +136,14 @@ def row_statement(
         if declared is not None:
             for span in _cell_names(cell, declared, column_type(header) or "", lexicon, context):
                 relations += _edge(declared, subject, span, stamp, row.text, context, lexicon, schema, role=role)
-        elif (key := property_of(header)) is not None:
+            continue
+        node = schema.node_type(subject.type) if subject.type else None
+        if (key := property_of(header)) is not None:
             properties[key] = _plain(cell)
+            if node is not None and key in node.properties:
+                continue
+        if stamp_of(header) is None and column is not None and _is_thing(subject, row.header[column], lexicon):
+            relations += _open(subject, header, cell, stamp, row.text, context, lexicon, schema)
     node = schema.node_type(subject.type) if subject.type else None
     stated = {key: value for key, value in properties.items() if node is not None and key in node.properties and value}
     known = node is not None and column is not None
@@ -196,6 +230,47 @@ def _first_date(text: str, context: Context) -> DateSpan | None:
     return next(iter(find_dates(text, reference=context.observed, prefer="nearest")), None)
 
 
+def _is_thing(subject: NameSpan, header: str, lexicon: Lexicon) -> bool:
+    """Whether a cell names a thing that has attributes, rather than a quantity or a topic of a table of figures."""
+    name = subject.name
+    if subject.type or looks_like_person(name) or looks_like_code(name):
+        return True
+    words = name.split()
+    if len(words) == 1:
+        return bool(header.strip()) and name[0].isupper() and name.casefold() not in lexicon.plain and not is_abstract(name)
+    return (
+        len(words) <= MAX_TOPIC_WORDS
+        and "," not in name
+        and all(word[0].isupper() or word[0].isdigit() or word in FUNCTION_WORDS for word in words)
+    )
+
+
+def _plain_row(row: Unit, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Iterator[Relation]:
+    """A row under a label whose second cell lists what it is about: `| B | connection logs, door logs | 14 days |`."""
+    topics = [topic.split() for topic in _plain(row.cells[1]).split(",")]
+    if len(_plain(row.cells[0])) > SHORTEST_TOPIC or len(row.cells) > MAX_OPEN_COLUMNS or len(row.cells) < 3:
+        return
+    if not all(0 < len(words) <= MAX_TOPIC_WORDS and words[0][0].islower() and words[-1].isalpha() for words in topics):
+        return
+    for words in topics:
+        subject = NameSpan(" ".join(words), -1, -1, lexicon.type_of(" ".join(words)))
+        for header, cell in list(zip(row.header, row.cells, strict=False))[2:]:
+            yield from _open(subject, header, cell, _row_stamp(row, context), row.text, context, lexicon, schema)
+
+
+def _open(
+    subject: NameSpan, key: str, cell: str, stamp: Stamp, quote: str, context: Context, lexicon: Lexicon, schema: GraphSchema
+) -> Iterator[Relation]:
+    """What a column or a key says of a thing, where it is no declared relation: an edge of the open predicate with the key as its phrase."""
+    phrase, value = _plain(key).casefold(), _plain(next(sentences(cell), ""))
+    if schema.predicate(OPEN) is None or not _KEY.fullmatch(phrase) or phrase in _NO_KEY or property_of(key) == "status":
+        return
+    if value.casefold() in _NO_VALUE or not _TELLING.search(value) or len(value.split()) > (MAX_VALUE_WORDS if value[0].isupper() else 3):
+        return
+    node_type = "Developer" if looks_like_person(value) else lexicon.type_of(value)
+    yield from open_edge(subject, phrase, NameSpan(value, -1, -1, node_type), stamp, quote, context, schema)
+
+
 def _entity_column(header: Sequence[str]) -> int | None:
     """The column that lists what the rows are about."""
     typed = [index for index, name in enumerate(header) if column_type(name)]
@@ -222,6 +297,8 @@ def _cell_name(cell: str, kind: str, lexicon: Lexicon) -> NameSpan | None:
     if kind == "Developer":
         person = may_be_person(name) or lexicon.type_of(name) == "Developer"
         return NameSpan(name, -1, -1, "Developer") if person else None
+    if kind == "" and len(name) <= SHORTEST_TOPIC:
+        return None
     if looks_like_person(name) and kind == "":
         return NameSpan(name, -1, -1, "Developer")
     if name[0].islower() and not looks_like_code(name) and name not in lexicon:

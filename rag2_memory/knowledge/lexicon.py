@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
-from rag2_memory.knowledge.nicknames import is_given_name
+from rag2_memory.knowledge.nicknames import is_given_name, same_given_name
 from rag2_memory.knowledge.triggers import is_trigger
 
 _key = lru_cache(maxsize=16_384)(normalize_name)
@@ -27,10 +27,11 @@ _PLAIN = (
     "|actual|existing|external|internal|separate|underlying|given|good|bad|best|usual|following|resulting|corresponding|appropriate|relevant|original|local|remote|in|on|of|to|and|or)"
 )
 """Words that single out no component: `the same database`."""
+_HEADS = "service|library|module|database|gateway|engine|broker|cache|daemon|api|store|portal|scheduler|worker|router|proxy|pipeline|collector|exporter"
 NAME = re.compile(
     rf"""`(?P<code>[^`\s]{{1,80}})`
-    | \b(?:[Tt]he|[Oo]ur|[Bb]oth)\ (?P<phrase>(?!{_PLAIN}\b)[a-z]+(?:[ -](?!{_PLAIN}\b)[a-z]+)?\ (?:service|library|module|database|gateway|engine|broker|cache|daemon|api|store|portal
-        |scheduler|worker|router|proxy|pipeline|collector|exporter|application|app))\b(?![-/])
+    | (?:\b(?:[Tt]he|[Oo]ur|[Bb]oth)|['’]s)\ (?P<phrase>(?!{_PLAIN}(?![\w-]))[a-z]+(?:[ -](?!{_PLAIN}(?![\w-]))[a-z]+)?\ (?:{_HEADS}|application|app|programme|program|initiative))\b(?![-/])
+    | \b[Tt]he\ (?P<head>{_HEADS})\b(?![-/])
     | (?<![\w@#])(?P<run>{_WORD}(?:[ \u00a0](?:{_INNER}\ )?(?:{_WORD}|{_NUMBER}))*)
     | (?<![\w@#/.:-])(?P<ident>[a-z][a-z0-9]*(?:[-_][a-z0-9]+)+(?:\(\))?|[a-z]+(?:[A-Z][a-z0-9]*)+(?:\(\))?|[a-z]\w*\(\))(?![\w/@-])
     | (?<!\w)[“"](?P<quoted>[{_UPPER}][^”"\n]{{2,80}})[”"]""",
@@ -167,6 +168,21 @@ class Lexicon:
                 if len(word) > 2:
                     self._shorten(word, name, "Developer")
 
+    def note(self, name: str) -> None:
+        """Remember the short forms of a name by its form alone: `Edith` for `Edith Marlowe`, `the gateway` for `ingest-gateway`; it gets no type."""
+        words = name.split()
+        if len(words) > 1 and is_given_name(_key(words[0])) and looks_like_person(name):
+            for word in (words[0], words[-1]):
+                self.longer.setdefault(_key(word), set()).add(name)
+        elif form_type(name) == "Component":
+            last = re.split(r"[ _-]", name.removesuffix("()"))[-1].casefold()
+            if last != name.casefold():
+                self.longer.setdefault(last, set()).add(name)
+
+    def named_by(self, kind: str) -> list[str]:
+        """Return the things of this document that a common noun can mean, one per normalised name: `gateway` means `ingest-gateway`."""
+        return sorted({_key(name): name for name in sorted(self.longer.get(kind, ()))}.values())
+
     def _shorten(self, short: str, name: str, node_type: str) -> None:
         key = _key(short)
         self.longer.setdefault(key, set()).add(name)
@@ -174,7 +190,10 @@ class Lexicon:
 
     def full_name(self, name: str, text: str) -> str:
         """Return the only full name that a short one can stand for, if the given text holds it; else the name itself."""
-        longer = self.longer.get(_key(name), ())
+        key = _key(name)
+        longer = self.longer.get(key, ())
+        if not longer and is_given_name(key):
+            longer = {each for first, full in self.longer.items() if same_given_name(key, first) for each in full}
         standing = [each for each in longer if each in text]
         return standing[0] if len(standing) == 1 else name
 
@@ -254,6 +273,10 @@ def find_names(text: str, lexicon: Lexicon) -> list[NameSpan]:
             spans.append(
                 NameSpan(match["phrase"], match.start("phrase"), match.end("phrase"), lexicon.type_of(match["phrase"]) or "Component")
             )
+        elif group == "head":
+            meant = lexicon.named_by(match["head"])
+            if len(meant) == 1:
+                spans.append(NameSpan(meant[0], match.start("head"), match.end("head"), "Component"))
         elif group in ("code", "quoted"):
             spans.append(_span(match[group], match.start(), match.end(), lexicon))
     return spans

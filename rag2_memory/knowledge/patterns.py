@@ -174,7 +174,17 @@ def _lead_rules() -> tuple[Rule, ...]:
             pattern=rf"(?P<o>{N}),? (?:which|that|whom) (?P<s>{N}) (?:[a-z]+ed and )?{AUX}(?P<v>leads?|led|heads?|headed|runs?|ran)\b",
             **LEAD,
         ),
-        rule(pattern=rf"{SUBJ}(?P<v>leads?|led|leading|heads?|headed|heading|spearheads?|spearheaded|in charge of){FILL}{OBJ}", **LEAD),
+        rule(
+            pattern=rf"{SUBJ}(?P<v>leads?|led|leading|heads?|headed|heading|spearheads?|spearheaded|in charge of|runs?|ran){FILL}{OBJ}",
+            **LEAD,
+        ),
+        rule(
+            pattern=rf"{SUBJ}(?P<v>takes?|took|taking) {OBJ} over(?: from {LEFT})?",
+            kind="change",
+            left="LEAD_ARCHITECT_OF",
+            owner_if_component=True,
+            **LEAD,
+        ),
         rule(pattern=rf"{SUBJ}(?P<v>(?:{BE} )?{LEAD_ROLE}) (?:of|for|on|at) {OBJ}", **LEAD),
         rule(
             pattern=rf"(?P<v>{LEAD_ROLE}) (?:of|for|on) {OBJ},? (?:{BE}|since|:|,)? ?(?:as of {D} |since {D} |from {D} |in {D} |on {D} )?(?P<s>{N})",

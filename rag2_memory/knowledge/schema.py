@@ -81,23 +81,8 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         properties=("role",),
         exclusive="object",
         aliases=("leads", "led", "lead of", "lead architect of", "is lead architect of", "heads", "is the lead of"),
-        asked_by=(
-            "leader",
-            "leading",
-            "leadership",
-            "head",
-            "headed",
-            "charge",
-            "runs",
-            "ran",
-            "run",
-            "running",
-            "boss",
-            "director",
-            "directs",
-            "manager",
-            "chief",
-            "helm",
+        asked_by=tuple(
+            "leader leading leadership head headed charge runs ran run running boss director directs manager chief helm".split()
         ),
         description="Leads it; one lead at a time.",
     ),
@@ -107,15 +92,7 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=_MADE,
         properties=("role", "commits_count", "active_since"),
         aliases=("contributes to", "works on", "member of", "contributor to"),
-        asked_by=(
-            "works",
-            "worked",
-            "working",
-            "team",
-            "members",
-            "contributor",
-            "joined",
-        ),
+        asked_by=tuple("works worked working team members contributor joined".split()),
         description="Works on it.",
     ),
     Predicate(
@@ -124,23 +101,8 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=("Developer",),
         properties=("role",),
         aliases=("developed by", "maintained by", "owned by", "built by", "written by", "created by"),
-        asked_by=(
-            "owner",
-            "owns",
-            "own",
-            "maintainer",
-            "maintains",
-            "author",
-            "wrote",
-            "writes",
-            "designed",
-            "designer",
-            "builds",
-            "creator",
-            "made",
-            "responsible",
-            "developer",
-            "looks",
+        asked_by=tuple(
+            "owner owns own maintainer maintains author wrote writes designed designer builds creator made responsible developer looks".split()
         ),
         description="Is built, maintained or owned by that person.",
     ),
@@ -150,20 +112,7 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=("Project", "Component"),
         properties=("type", "version_constraint"),
         aliases=("depends on", "depend on", "relies on", "requires", "uses", "runs on", "is built on"),
-        asked_by=(
-            "dependency",
-            "dependencies",
-            "need",
-            "needs",
-            "relies",
-            "part",
-            "component",
-            "takes",
-            "reads",
-            "fed",
-            "backed",
-            "database",
-        ),
+        asked_by=tuple("dependency dependencies need needs relies part component takes reads fed backed database".split()),
         description="Needs it to work, or is made of it.",
     ),
     Predicate(
@@ -173,15 +122,7 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         properties=("timestamp", "commit_hash"),
         momentary=True,
         aliases=("updated by", "changed by", "upgraded by", "patched by", "rotated by", "modified by"),
-        asked_by=(
-            "updates",
-            "changes",
-            "fixed",
-            "bumped",
-            "latest",
-            "touched",
-            "rewrote",
-        ),
+        asked_by=tuple("updates changes fixed bumped latest touched rewrote".split()),
         description="Was changed at `timestamp` by a person, or by the release or record that says so.",
     ),
     Predicate(
@@ -196,21 +137,14 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=_MADE,
         momentary=True,
         aliases=("deprecated", "deprecates", "replaces", "replaced", "supersedes", "superseded", "retired"),
-        asked_by=(
-            "replacement",
-            "successor",
-            "predecessor",
-            "instead",
-            "newer",
-            "obsolete",
-            "removed",
-        ),
+        asked_by=tuple("replacement successor predecessor instead newer obsolete removed".split()),
         description="Replaced, retired or deprecated it.",
     ),
     Predicate(
         name="REFERENCES",
         domain=_MADE,
         aliases=("references", "refers to", "cites", "links to", "see"),
+        asked_by=tuple("reference record records document documented described mentions according warned decision".split()),
         description="Points the reader to it.",
     ),
     Predicate(
@@ -240,6 +174,8 @@ class GraphSchema:
     predicates: tuple[Predicate, ...] = DEFAULT_PREDICATES
     open: bool = False
     """Whether any phrase may serve as a predicate and any word as a type; declared predicates keep their rules."""
+    fingerprint: str = field(default="", init=False, repr=False, compare=False)
+    """Changes whenever the schema does; extraction caches depend on it."""
     _predicate_index: Mapping[str, Predicate] = field(default_factory=dict, init=False, repr=False, compare=False)
     _type_index: Mapping[str, NodeType] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -247,6 +183,8 @@ class GraphSchema:
         types = _index_types(self.node_types)
         object.__setattr__(self, "_type_index", types)
         object.__setattr__(self, "_predicate_index", _index_predicates(self.predicates, types, self.open))
+        plain = json.dumps(self.to_dict(), sort_keys=True).encode()
+        object.__setattr__(self, "fingerprint", hashlib.blake2b(plain, digest_size=8).hexdigest())
 
     def node_type(self, name: str) -> NodeType | None:
         """Return the node type of that name in any case, or `None`."""
@@ -300,11 +238,6 @@ class GraphSchema:
             "nodes": {node.name: _plain(node) for node in self.node_types},
             "edges": {predicate.name: _plain(predicate) for predicate in self.predicates},
         }
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the schema does; extraction caches depend on it."""
-        return hashlib.blake2b(json.dumps(self.to_dict(), sort_keys=True).encode(), digest_size=8).hexdigest()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, base: GraphSchema | None = None, source: str = "a schema") -> GraphSchema:

@@ -27,6 +27,9 @@ _ARTICLE = re.compile(
     rf"(?P<before>\b(?:[Tt]he|[Oo]ur|[Tt]heir|[Ii]ts|[Aa]n?|[Yy]our|[Mm]y)\s+(?P<kept>(?:(?:new|old|former|current|internal|main|whole|first|second) )?(?:(?:{TYPE_WORD})s? )?))(?={N})"
 )
 _QUALIFIED = re.compile(rf"\b(?:new|old|former|current|internal|main|whole)\s+(?=(?:(?:{TYPE_WORD})s? )?{N})")
+_OWNED_THING = re.compile(rf"{N}['’]s (?=(?P<thing>{N}))")
+"""`Alpha's billing-engine`: the thing is meant."""
+_ALL_OF_A_KIND = re.compile(r"\b(?P<all>[Bb]oth|[Aa]ll(?: of)?(?: the| our| its)?|[Tt]he (?:two|three|four)) (?P<kind>[a-z]{3,})s\b")
 _TYPED_BEFORE = re.compile(rf"\b(?P<word>{TYPE_WORD})s? (?P<name>{N})", re.IGNORECASE)
 _TYPED_AFTER = re.compile(rf"(?P<name>{N}) (?P<word>{TYPE_WORD})\b", re.IGNORECASE)
 _ASIDE = re.compile(r" ?\((?P<inside>[^()]*)\)")
@@ -40,7 +43,7 @@ _TELLING = re.compile(rf"{D}|^ ?(?:acting |interim )?(?:lead|leader|owner|mainta
 """Asides that are kept: dates and roles."""
 _ELLIPSIS = re.compile(
     r"^(?P<done>Changed|Updated|Built|Written|Developed|Maintained|Owned|Deployed|Rotated|Patched|Fixed|Created|Designed|Led|Deprecated|Replaced|Superseded)(?= by\b)"
-    r"|^(?P<does>Depends on|Relies on|Runs on|Uses|Requires|Needs|Exports|Exposes|Provides|Publishes|(?P<record>Replaces|Supersedes))\b"
+    r"|^(?P<does>Depends on|Relies on|Runs on|Uses|Requires|Needs|Builds|Reads|Gets|Takes|Calls|Asks|Receives|Queries|Consumes|Wraps|Exports|Exposes|Provides|Publishes|(?P<record>Replaces|Supersedes))\b"
 )
 """Notes that leave out their subject, the thing spoken of."""
 _IMPLIED = re.compile(
@@ -83,6 +86,8 @@ class Shape:
     raw: str
     """Verbatim, for the quote."""
     text: str
+    plain: str = ""
+    """Without markup; the offsets of `dates` refer to it."""
     names: list[NameSpan] = field(default_factory=list)
     dates: list[DateSpan] = field(default_factory=list)
 
@@ -100,7 +105,7 @@ def shape_of(raw: str, lexicon: Lexicon, context: Context) -> Shape:
     dates = [span for span in find_dates(plain, reference=context.observed, prefer="nearest") if _is_date(plain, span)]
     hidden = _blank(plain, dates)
     names = find_names(hidden, lexicon)[:MAX_NAMES]
-    shape = Shape(raw=raw, text=_masked(hidden, names, dates), names=names, dates=dates)
+    shape = Shape(raw=raw, text=_masked(hidden, names, dates), plain=plain, names=names, dates=dates)
     _tidy(shape, lexicon)
     _resolve(shape, lexicon, context)
     return shape
@@ -137,6 +142,7 @@ def _tidy(shape: Shape, lexicon: Lexicon) -> None:
         index = ord(text[match.end("before")]) - NAME_BASE
         shape.names[index] = replace(shape.names[index], article=True)
     text = _QUALIFIED.sub("", _ARTICLE.sub(r"\g<kept>", text))
+    text = _OWNED_THING.sub(lambda match: "" if shape.listed(match["thing"])[0].type == "Component" else match[0], text)
     shape.text = text.strip()
 
 
@@ -160,6 +166,7 @@ def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     )
     if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
+    shape.text = _ALL_OF_A_KIND.sub(lambda match: _all_of_a_kind(match, shape, lexicon), shape.text)
     here, before = _Nearby(), context.thing
     shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context, here), shape.text)
     shape.text = _IMPLIED.sub(lambda match: _implied(match, shape, before if match["instead"] else here.thing or context.thing), shape.text)
@@ -172,6 +179,15 @@ class _Nearby:
 
     person: NameSpan | None = None
     thing: NameSpan | None = None
+
+
+def _all_of_a_kind(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
+    """Both models: the two things of this document whose names end so."""
+    names = lexicon.named_by(match["kind"])
+    wanted = {"both": 2, "the two": 2, "the three": 3, "the four": 4}.get(match["all"].lower(), len(names))
+    if len(names) < 2 or len(names) != wanted:
+        return match[0]
+    return " and ".join(_added(shape, NameSpan(name, -1, -1, "Component")) for name in names)
 
 
 def _completed(match: re.Match[str], shape: Shape, thing: NameSpan | None) -> str:
@@ -195,9 +211,10 @@ def _antecedent(match: re.Match[str], shape: Shape, lexicon: Lexicon, context: C
         elif span.type in ("Project", "Component") and "/" not in span.name:
             context.thing = here.thing = span
         elif not span.type and "/" not in span.name:
-            here.thing = span
             if " " not in span.name and not span.article and is_given_name(normalize_name(span.name)):
                 here.person = here.person or span
+            elif not (span.first and context.thing is not None):
+                here.thing = span
         return match[0]
     if match["person"]:
         wanted = here.person or context.person

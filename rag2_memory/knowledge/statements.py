@@ -44,7 +44,7 @@ _EVERYDAY = re.compile(
 )
 """Verbs of everyday life: people join clubs, leave towns and manage companies that are no projects."""
 _LOOSE = re.compile(
-    r"(?:uses?|used|using|needs?|needed|runs?|ran|is based|sits?|builds?|calls?|reads?|keeps?|writes|wrote|talks|publishes|published|provide\w*|offer\w*|serve[sd]?|emits?|based|hosted)\b"
+    r"(?:asks?|gets?|takes?|pulls?|receives?|fetch(?:es)?|loads?|uses?|used|using|needs?|needed|runs?|ran|is based|sits?|builds?|calls?|reads?|keeps?|writes|wrote|talks|publishes|published|provide\w*|offer\w*|serve[sd]?|emits?|based|hosted)\b"
 )
 _ORGANISATION = re.compile(
     r"\b(?:university|department|party|army|navy|corps|regiment|company|club|band|church|school|government|council|committee|association|league|union"
@@ -112,7 +112,17 @@ def _found(rule: Rule, text: str) -> Iterator[re.Match[str]]:
             position = found.start() + 1
         else:
             yield found
+            yield from _verbs_before(rule, found)
             position = max(_last_list_rest(found), found.start() + 1)
+
+
+def _verbs_before(rule: Rule, found: re.Match[str]) -> Iterator[re.Match[str]]:
+    """The same subject's earlier verbs, which a match has passed over: "N reads from N and calls N"."""
+    earlier: re.Match[str] | None = found
+    while earlier is not None and 0 <= earlier.start("s") < earlier.start("v") < earlier.start("o"):
+        earlier = rule.pattern.search(found.string, earlier.start(), earlier.start("v"))
+        if earlier is not None and not _is_modifier(found.string, earlier) and not _is_passive(earlier):
+            yield earlier
 
 
 def _is_passive(found: re.Match[str]) -> bool:

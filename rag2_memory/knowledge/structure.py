@@ -28,6 +28,8 @@ class Unit:
     """Of a heading."""
     item: bool = False
     """Whether it stands in a list."""
+    opens: bool = True
+    """Of a sentence: whether it is the first of its paragraph or item."""
 
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
@@ -142,8 +144,8 @@ def _text_units(text: str) -> Iterator[Unit]:
     if defined:
         yield Unit("definition", body, key=defined["key"], value=body, item=True)
         return
-    for sentence in sentences(body):
-        yield Unit("sentence", sentence, item=bool(item))
+    for place, sentence in enumerate(sentences(body)):
+        yield Unit("sentence", sentence, item=bool(item), opens=place == 0)
 
 
 def _table(rows: Sequence[str], header: tuple[str, ...]) -> Iterator[Unit]:

@@ -74,6 +74,12 @@ def without_relation(words: Iterable[str], facts: Iterable[Fact], schema: GraphS
     return [word for word in words if not _stems(word) <= used]
 
 
+def says(fact: Fact, phrase: str) -> bool:
+    """Whether the phrase of an open fact has all words of another, or the other all of its."""
+    own, other = _stems(str(fact.properties.get("phrase", ""))), _stems(phrase)
+    return bool(own and other) and (own <= other or other <= own)
+
+
 def may_ask_for(predicate: str, question: str, schema: GraphSchema) -> bool:
     """Whether a question may ask for edges of a predicate; of the open one only the edge itself can tell."""
     return predicate == OPEN_PREDICATE or bool(_relation_stems(predicate, schema) & _stems(question))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from rag2_memory.knowledge.mentions import normalize_name, subject_names
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.temporal import exclusive_slots, facts_at
 from rag2_memory.records import Assertion, Entity
+from rag2_memory.retrieval.fact_relevance import OPEN_PREDICATE, may_ask_for, says
 from rag2_memory.tiers.base import RegistryTier
 from rag2_memory.types import AsOf, Fact, Scope
 
@@ -72,6 +73,20 @@ def facts_about(
     )
     asked = {assertion.edge_id for assertion in wanted}
     return [fact for fact in facts if fact.edge_id in asked]
+
+
+def of_predicate(facts: Iterable[Fact], predicate: str, schema: GraphSchema) -> list[Fact]:
+    """Return the facts of a predicate: by its name or an alias, else those whose phrase has all its words, else those that its words ask for.
+
+    So `owned by`, `kept for` (the phrase of an edge of the open predicate) and `boss` all find what they mean; stems are compared.
+    """
+    every = list(facts)
+    declared = schema.predicate_name(predicate)
+    if declared is not None and schema.predicate(predicate) is not None:
+        return [fact for fact in every if fact.predicate == declared]
+    return [fact for fact in every if fact.predicate == declared or says(fact, predicate)] or [
+        fact for fact in every if fact.predicate != OPEN_PREDICATE and may_ask_for(fact.predicate, predicate, schema)
+    ]
 
 
 def _evidence_time(as_of: AsOf | None) -> AsOf | None:
