@@ -22,6 +22,9 @@ from rag2_memory.records import DocumentState, DocumentWrite, Knowledge
 from rag2_memory.tiers.base import RegistryTier
 from rag2_memory.types import Chunk, Document, IngestReport, Parent, SkippedSource
 
+WINDOW_DOCUMENTS = 64
+"""Documents whose states are looked up at once: one by one, that would be a tenth of an ingest of short ones."""
+
 
 class KnowledgeReader(Protocol):
     """Reads entities and edges out of the chunks of one namespace."""
@@ -96,37 +99,47 @@ class Writer:
         batch: list[tuple[DocumentWrite, bool]] = []
         keys: set[str] = set()
         chunks = 0
-        for item in items:
-            if isinstance(item, SkippedSource):
-                tally.skipped.append(item)
-                tally.seen.add(item.source)
-                continue
-            document, state = self._identify(item, root, namespace)
-            key = document_key(namespace, document.id)
-            if key in keys:
-                yield batch
+        for window in _windows(items, tally):
+            if not keys.isdisjoint(document_key(namespace, item.id) for item in window):
+                yield batch  # its documents' states are read below
                 batch, keys, chunks = [], set(), 0
-                document, state = self._identify(item, root, namespace)
-            tally.seen.add(key)
-            if state is not None and self._is_unchanged(document, state, root):
-                tally.unchanged.append(document.id)
-                continue
-            write = self._segmented(document, key, namespace, root)
-            batch.append((write, state is None or state.state == "deleted"))
-            keys.add(key)
-            chunks += len(write.chunks)
-            if chunks >= self.config.ingest_batch_chunks:
-                yield batch
-                batch, keys, chunks = [], set(), 0
+            states = self._states(window, namespace)
+            for item in window:
+                document, state = self._identify(item, states.get(item.id), root, namespace)
+                key = document_key(namespace, document.id)
+                if key in keys:
+                    yield batch
+                    batch, keys, chunks = [], set(), 0
+                    document, state = self._identify(item, self._states([item], namespace).get(item.id), root, namespace)
+                tally.seen.add(key)
+                if state is not None and self._is_unchanged(document, state, root):
+                    tally.unchanged.append(document.id)
+                    continue
+                write = self._segmented(document, key, namespace, root)
+                batch.append((write, state is None or state.state == "deleted"))
+                keys.add(key)
+                chunks += len(write.chunks)
+                if chunks >= self.config.ingest_batch_chunks:
+                    yield batch
+                    batch, keys, chunks = [], set(), 0
         if batch:
             yield batch
 
-    def _identify(self, document: Document, root: str | None, namespace: str) -> tuple[Document, DocumentState | None]:
-        """Find the document's state; a file whose id belongs to another existing file gets the folder's name in front of its id."""
+    def _states(self, documents: Sequence[Document], namespace: str) -> dict[str, DocumentState]:
+        found = self.registry.states(namespace=namespace, document_ids=[document.id for document in documents])
+        return {state.document_id: state for state in found}
+
+    def _identify(
+        self, document: Document, state: DocumentState | None, root: str | None, namespace: str
+    ) -> tuple[Document, DocumentState | None]:
+        """Return a document with its state; a file whose id belongs to another existing file gets the folder's name in front of its id."""
+        if state is None or not _is_another_file(document, state):
+            return document, state
         for name in _candidate_ids(document, root):
-            state = next(self.registry.states(namespace=namespace, document_ids=[name]), None)
+            renamed = replace(document, id=name)
+            state = self._states([renamed], namespace).get(name)
             if state is None or not _is_another_file(document, state):
-                return (document if name == document.id else replace(document, id=name)), state
+                return renamed, state
         raise InvalidRequestError(
             f"got two different files for the document id {document.id!r}; ingest one of them under another namespace."
         )
@@ -218,6 +231,22 @@ def _sources(source: Any, *, acl: frozenset[str], config: MemoryConfig) -> Itera
     yield root, load(source, acl=acl, max_file_bytes=config.max_file_bytes)
 
 
+def _windows(items: Iterable[Document | SkippedSource], tally: _Tally) -> Iterator[list[Document]]:
+    """Yield documents, no id twice in a window, and note what was skipped."""
+    window: dict[str, Document] = {}
+    for item in items:
+        if isinstance(item, SkippedSource):
+            tally.skipped.append(item)
+            tally.seen.add(item.source)
+            continue
+        if item.id in window or len(window) == WINDOW_DOCUMENTS:
+            yield list(window.values())
+            window = {}
+        window[item.id] = item
+    if window:
+        yield list(window.values())
+
+
 def document_key(namespace: str, document_id: str) -> str:
     """Return the registry key of a document: 16 hex digits of a hash of namespace and id."""
     return hashlib.blake2b(f"{namespace}\x00{document_id}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
@@ -283,7 +312,7 @@ def _content_id(key: str, kind: str, content: tuple[str, tuple[str, ...], str], 
 
 
 def _candidate_ids(document: Document, root: str | None) -> Iterator[str]:
-    yield document.id
+    """Yield names with more and more of the folder in front."""
     if document.uri is None:
         return
     folder = Path(root) if root is not None else Path(_path_of(document.uri)).parent
