@@ -12,17 +12,25 @@ from rag2_memory.types import Scope
 SCOPE_KEYS = ("namespace", "user", "groups")
 """Keys of `configurable` that narrow a run's scope, next to `scope` for a whole one."""
 
+AUTHENTICATED_USER, AUTHENTICATED_PERMISSIONS = "langgraph_auth_user_id", "langgraph_auth_permissions"
+"""Keys that a LangGraph server with authentication sets itself, over whatever its clients send."""
+
 
 def scope_of_run(default: Scope | None, config: Mapping[str, Any] | None) -> Scope:
     """Return the scope of a run.
 
-    `configurable` may hold `scope` (a `Scope` or a mapping of its fields) or any of `namespace`, `user` and `groups`, which replace those of the default.
+    `configurable` may hold `scope` (a `Scope` or a mapping of its fields) or any of `namespace`, `user` and `groups`, which replace those of the default. Where a
+    LangGraph server has authenticated the caller, the run is that user's, with the groups among the permissions (`group:eng`), and what it says about itself does not count.
 
     Raises:
         InvalidRequestError: If what it holds is no scope.
     """
     configurable = (config or {}).get("configurable") or {}
     base = default or Scope()
+    if identity := configurable.get(AUTHENTICATED_USER):
+        permissions = [str(each) for each in configurable.get(AUTHENTICATED_PERMISSIONS) or ()]
+        groups = frozenset(each.removeprefix("group:") for each in permissions if each.startswith("group:"))
+        return Scope(namespace=base.namespace, user=str(identity), groups=groups)
     given = configurable.get("scope")
     if isinstance(given, Scope):
         return given
