@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rag2_memory.context import Context, compile_context
@@ -12,18 +12,27 @@ from rag2_memory.graphs.state import RecallState, request_of
 
 
 def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Serve a stored context where it is still right. Reads: every input. Writes: context, facts, passages, cache_key, partition, generation, vector, trace."""
+    """Serve a stored context where it still holds. Reads: every input. Writes: context, facts, cache_key, partition, generation, stale, vector, trace."""
     request = request_of(state)
     if services.cache is None:
         return {"cache_key": "", "trace": [{"stage": "cache_lookup", "outcome": "off", "ms": 0.0}]}
+    cache = services.cache
     with stage("cache_lookup") as current:
-        found = cache_access.look_up(services.cache, request, services)
+        found = cache_access.answering_anyway(cache, lambda: cache_access.look_up(cache, request, services), otherwise=None)
+        if found is None:
+            current.note(outcome="failed")
+            return {"cache_key": "", "trace": [current.record]}
         current.note(outcome=found.outcome, **({"reason": found.reason} if found.reason else {}))
-    written: dict[str, Any] = {"cache_key": found.key, "partition": found.partition, "generation": found.generation}
+    written: dict[str, Any] = {
+        "cache_key": found.key,
+        "partition": found.partition,
+        "generation": found.generation,
+        "stale": found.outcome == "stale",
+    }
     if found.vector is not None:
         written["vector"] = found.vector
     if found.entry is not None:
-        context = replace(Context.from_json(found.entry.payload), query=request.query)
+        context = cache_access.context_of(found.entry, request)
         written |= {"context": context, "facts": list(context.facts)}
     return written | {"trace": [current.record]}
 
@@ -51,15 +60,23 @@ def fit_budget(state: RecallState, services: RecallServices) -> dict[str, Any]:
 
 
 def cache_store(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Store a freshly compiled context with what it depended on. Reads: context, arms, facts, plan, cache_key. Writes: trace."""
-    if services.cache is None or not state.get("cache_key") or state.get("degraded") or _summarised_badly(state["context"], services):
+    """Count the look-up, and store a freshly compiled context with what it depended on. Reads: context, arms, passages, facts, subgraph, plan, vector, cache_key,
+    partition, generation, stale, degraded. Writes: trace."""
+    if services.cache is None or not state.get("cache_key"):
         return {}
     with stage("cache_store") as current:
-        stored = cache_access.store(services.cache, state, request_of(state), services)
-        current.note(stored=stored)
-    return {"trace": [current.record]}
+        whole = not (state.get("degraded") or _summarised_badly(state["context"], services) or _reranked_badly(state))
+        cache = services.cache
+        settle = partial(cache_access.settle, cache, state, request_of(state), services, whole=whole)
+        current.note(**cache_access.answering_anyway(cache, settle, otherwise={"stored": False}))
+    return {"trace": [current.record]} if whole else {}
 
 
 def _summarised_badly(context: Context, services: RecallServices) -> bool:
     """Whether the summarizer failed, so that asking again may give a better context."""
     return services.summarizer is not None and str(context.trace["budget"].get("summary", "")).startswith("extractive:")
+
+
+def _reranked_badly(state: RecallState) -> bool:
+    """Whether the reranker failed or took too long, so that asking again may give a better order."""
+    return any(str(record.get("reranker", "")).startswith("kept the fused order") for record in state.get("trace") or ())

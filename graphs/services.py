@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rag2_memory.config import MemoryConfig
@@ -15,6 +18,9 @@ from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.protocols import Embedder, Reranker, TokenCounter
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
+
+MODEL_NAMES = ("name", "model_name", "model", "model_name_or_path")
+"""Attributes by which rerankers and their like tell their model; a component with other ways should have a `name`."""
 
 Router = Callable[[str], str]
 """Chooses a route for a query, for instance by asking a language model."""
@@ -41,6 +47,31 @@ class RecallServices:
     """Summarises what leaves the history's window; `None`: extractively."""
     workers: ThreadPoolExecutor
     """Where arms run, so that one that hangs can be left behind."""
+    cache_lock: Lock = field(default_factory=Lock)
+    """Held while a context is stored at the generation it was compiled at, and while a write's entries are dropped, so that none slips in between."""
+    fingerprint: str = field(init=False, default="")
+    """Names everything but the request that a context depends on: release, settings, models, schema and engines."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", "|".join(_parts(self)))
+
+
+def _parts(services: RecallServices) -> Iterator[str]:
+    yield version("rag2-memory")
+    yield services.config.fingerprint
+    yield from (services.embedder.name, services.counter.name, services.schema.fingerprint)
+    yield services.summarizer.name if services.summarizer is not None else ""
+    yield from (_named(tier) for tier in (services.vector, services.lexical, services.graph))
+    yield from (_named(part) for part in (services.reranker, services.router))
+
+
+def _named(part: Any) -> str:
+    """Name a component by its class, or a function by itself, and by its model where it tells one."""
+    if part is None:
+        return ""
+    kind = part if hasattr(part, "__qualname__") else type(part)
+    model = next((str(value) for name in MODEL_NAMES if isinstance(value := getattr(part, name, None), str | Path)), "")
+    return f"{kind.__module__}.{kind.__qualname__}:{model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

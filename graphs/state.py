@@ -39,6 +39,8 @@ class RecallInput(TypedDict, total=False):
     """`auto` or a forced route."""
     format: Format
     """Rendering of the context: `xml` (default), `markdown` or `json`."""
+    max_stale_seconds: float
+    """Age up to which a cached context may be served although something was written since; default 0: never. What was withdrawn is never served."""
     k: int
     """Passages wanted; only the search graph reads it."""
 
@@ -69,6 +71,8 @@ class RecallState(RecallInput, RecallOutput, total=False):
     """Written by `cache_lookup`: the cache partition of the request."""
     generation: int
     """Written by `cache_lookup`: the registry's generation when the request began."""
+    stale: bool
+    """Written by `cache_lookup`: whether a context of exactly this request is cached and has to be revalidated."""
     arms: Annotated[dict[str, list[tuple[str, float]]], merged]
     """Written by the search nodes: hits by arm name, best first; replaced by `fuse` with what the scope sees of them."""
     degraded: Annotated[dict[str, str], merged]
@@ -94,6 +98,7 @@ class Request:
     route: str
     format: Format
     k: int
+    max_stale_seconds: float = 0.0
 
 
 def request_of(state: RecallState) -> Request:
@@ -114,6 +119,9 @@ def request_of(state: RecallState) -> Request:
     form = state.get("format") or "xml"
     if form not in get_args(Format):
         raise InvalidRequestError(f"got format={form!r}; needed one of {', '.join(get_args(Format))}.")
+    max_stale = state.get("max_stale_seconds") or 0.0
+    if not isinstance(max_stale, (int, float)) or not 0.0 <= max_stale < float("inf"):
+        raise InvalidRequestError(f"got max_stale_seconds={max_stale!r}; needed a number of seconds, at least 0.")
     return Request(
         query=query,
         scope=_scope(state.get("scope")),
@@ -124,6 +132,7 @@ def request_of(state: RecallState) -> Request:
         route=route,
         format=form,
         k=k,
+        max_stale_seconds=float(max_stale),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rag2_memory.config import MemoryConfig
 from rag2_memory.context import Context, ContextBudget, default_token_counter
@@ -24,11 +25,13 @@ from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.embedders import as_embedder
 from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, UnknownDocumentError
 from rag2_memory.folder import MemoryFolder
+from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.consolidate import ARCHIVE_BELOW, DEAR_BATCH_CHUNKS, ConsolidationServices, StepCallback, consolidate
 from rag2_memory.graphs.consolidation_report import ConsolidationReport
 from rag2_memory.graphs.direct import search_directly
 from rag2_memory.graphs.recall import build_recall_graph
 from rag2_memory.graphs.services import RecallServices, Router
+from rag2_memory.graphs.state import RecallState, request_of
 from rag2_memory.ingestion.communities import CommunityBuilder, visible_communities
 from rag2_memory.ingestion.conversation import turns_of
 from rag2_memory.ingestion.knowledge import ReadKnowledge, durable
@@ -251,6 +254,7 @@ class Memory:
         for tier in self._folder.lost_indexes(registry):
             logger.warning("the %s index is missing or unreadable and is rebuilt from the registry", tier)
             rebuild_tier(tier, self._sync)
+            self._drop_cached(*registry.namespaces())
             self._folder.restored(tier)
         self._catch_up()
         self._settle(*registry.namespaces())
@@ -276,13 +280,8 @@ class Memory:
         self._refresh_cache()
 
     def _refresh_cache(self) -> None:
-        """Settle what the cache is owed: entries of an older generation are not served anyway, and are dropped here."""
-        registry, cache = self.services.registry, self.services.cache
-        while entries := registry.pending("cache", limit=1_000):
-            if cache is not None:
-                changed = {entry.namespace for entry in entries}
-                cache.invalidate([item.key for namespace in changed for item in cache.entries(namespace=namespace)])
-            registry.settle(entries)
+        """Drop the cached contexts that a write changed."""
+        cache_access.follow_writes(self.services)
 
     def close(self) -> None:
         """Wait for calls in flight, then release every tier and the folder. Idempotent."""
@@ -454,9 +453,9 @@ class Memory:
                 compact()
         services.registry.note(COMPACTION_OWED, "no")
 
-    def _drop_cached(self, namespace: str) -> int:
-        cache = self.services.cache
-        return 0 if cache is None else cache.invalidate([entry.key for entry in cache.entries(namespace=namespace)])
+    def _drop_cached(self, *namespaces: str) -> int:
+        """Drop every cached context of some namespaces: after forgetting, since names in facts may come from any text, and after an index was made anew."""
+        return cache_access.drop(self.services, namespaces)
 
     def set_acl(self, document_id: str, acl: Any, *, namespace: str | None = None) -> None:
         """Change who may see a document, at once and in every tier; it outlives re-ingesting the unchanged source."""
@@ -549,6 +548,7 @@ class Memory:
         guidelines: str = "",
         route: str = "auto",
         format: Format = "xml",
+        max_stale_seconds: float = 0.0,
     ) -> Context:
         """Return a context for a model: cited, permission-checked, within its token budget.
 
@@ -561,6 +561,8 @@ class Memory:
             guidelines: Instructions that go into the context.
             route: As for `search`.
             format: How it is rendered and counted: `xml`, `markdown` or `json`.
+            max_stale_seconds: Age up to which a cached context will do although something was written since; it may lack what came in, and never
+                holds what was withdrawn. Default 0: it equals what would be computed now.
 
         Raises:
             BudgetTooSmallError: If the fixed parts alone exceed the budget.
@@ -576,9 +578,16 @@ class Memory:
                 "guidelines": guidelines,
                 "route": route,
                 "format": format,
+                "max_stale_seconds": max_stale_seconds,
             }
+            started = time.perf_counter()
+            asked = request_of(cast("RecallState", request))
+            if (hit := cache_access.exact_hit(asked, self.services)) is not None and hit.entry is not None:
+                context: Context = cache_access.context_of(hit.entry, asked)
+                looked_up = {"stage": "cache_lookup", "outcome": "exact", "ms": round((time.perf_counter() - started) * 1000, 3)}
+                return replace(context, trace={**context.trace, "stages": [looked_up]})
             state = self._undisturbed(lambda: self.graph.invoke(request), scope)
-            context: Context = state["context"]
+            context = state["context"]
             return replace(context, trace={**context.trace, "stages": state["trace"]})
 
     def _undisturbed(self, read: Callable[[], Mapping[str, Any]], scope: Scope | None) -> Mapping[str, Any]:
@@ -651,6 +660,7 @@ class Memory:
             self._catch_up()
             repair_tiers(self._sync)
             self._catch_up()
+            self._drop_cached(*self.services.registry.namespaces())
             return verify_tiers(self._sync)
 
     def rebuild(self, tier: TierName) -> None:
@@ -667,6 +677,7 @@ class Memory:
                     self.services.cache.clear()
             else:
                 rebuild_tier(tier, self._sync)
+                self._drop_cached(*self.services.registry.namespaces())
             self._catch_up()
 
     def consolidate(

@@ -317,31 +317,17 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmRanking:
-    """What a search arm returned for a cached query, to be compared with a later run of the same arm."""
-
-    digest: str
-    """Hash of the ids in their order."""
-    scores: tuple[float, ...] = ()
-    """The arm's own scores, best first."""
-    slack: float = 0.0
-    """How far a min-max normalised score may drift, in [0, 1], without changing what was selected; 0: not at all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
     """What a cached context was computed from, and so what a write must not have touched for it to be served."""
 
     generation: int = 0
     """The registry's generation that the context was last known to equal."""
     floors: Mapping[str, float] = field(default_factory=dict)
-    """Per vector space, the cosine that a new vector needs to enter the result; -1: any new vector enters."""
+    """Per vector space, the cosine from which a new vector probably enters the context; -1: any does."""
     watches: tuple[int, ...] = ()
     """Sorted 32-bit codes of the chunks, entities and terms whose change can change the result; a code's collision costs a recomputation."""
     principals: frozenset[str] = frozenset()
     """Whom the context was compiled for; a chunk that none of them may see cannot enter it."""
-    rankings: Mapping[str, ArmRanking] = field(default_factory=dict)
-    """Arms whose scores drift with every write (BM25), to be run again before serving across a write."""
     nearest: tuple[Hit, ...] = ()
     """The best dense hits, compared with those of another wording of the question."""
     valid_until: datetime | None = None
@@ -404,12 +390,12 @@ class CacheStatistics:
     entries: int = 0
     size_bytes: int = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    """Counts by outcome: `exact`, `semantic`, `miss`, `stored`, `evicted`, `expired`, `invalidated`, and `rejected:RULE`."""
+    """Counts by outcome: `exact`, `semantic`, `revalidated`, `miss`, `stored`, `evicted`, `expired`, `invalidated`, and `rejected:RULE`."""
     tokens_saved: int = 0
     seconds_saved: float = 0.0
 
     @property
     def hit_rate(self) -> float:
-        """Share of lookups that were served, in [0, 1]; 0 before the first lookup."""
-        hits = self.outcomes.get("exact", 0) + self.outcomes.get("semantic", 0)
+        """Share of lookups for which an entry was right, in [0, 1], those revalidated by a search included; 0 before the first lookup."""
+        hits = sum(self.outcomes.get(name, 0) for name in ("exact", "semantic", "revalidated"))
         return hits / lookups if (lookups := hits + self.outcomes.get("miss", 0)) else 0.0

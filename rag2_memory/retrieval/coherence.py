@@ -1,13 +1,23 @@
-"""When a cached context may still be served: request keys, what a context depends on, and which entries a write affects. No I/O.
+"""When a cached context may still be served: request keys, what a context depends on, and which entries a write drops. No I/O.
 
-A served context equals what the pipeline would compute now. Three mechanisms hold that, each for what the others cannot see:
+The words are those of HTTP caching (RFC 9111): an entry is *fresh* or *stale*, and a stale one is *revalidated*. What is guaranteed:
 
-1. *Watches and floors* (`dependencies`, `affected`). A context is a function of what each arm returned. A chunk, entity or term that was looked at is
-   watched by its code; a new vector matters only above the floor of its space. One matrix product compares a batch of writes with every entry.
-2. *Drifting arms* (`still_ranks`). BM25 scores move with every write, through document frequencies and the average length. An entry that was kept
-   across a write has those arms run again, once, before it is served: same ids in the same order, scores within the slack that keeps the selection.
-3. *Generations* (`freshness`). An entry without such a record is served only at the generation it was compiled at, unless the caller
-   allows an age.
+1. An entry is served without a search only while it is fresh: the registry's generation of its namespace is the one that it was compiled at, and the
+   clock has not passed `valid_until`. Every change that a reader could see raises the generation before any index follows, and nothing is stored
+   while an index lags, so a fresh entry is what the pipeline would compute.
+2. A stale entry is revalidated, never guessed about: BM25's document frequencies and lengths, the graph's weights and the cut-offs of the arms depend
+   on every chunk of a namespace, so whether an "unrelated" write changed a context can only be told by searching again. That search uses the
+   entry's own query vector and embeds nothing; where passages and facts are the same the entry was right and counts as `revalidated`, else the new
+   context takes its place. Either way the answer is the newly computed one. A stale entry never stands in for another wording.
+3. A write drops at once the entries that it certainly or probably changed (`affected`): those that looked at a chunk or an entity that it touched, and
+   those whose query is nearer to a new vector than the weakest passage that they show. The first part is exact: a chunk that was changed, hidden,
+   deleted or closed to somebody stands in no entry afterwards. The second is a prediction, and only matters where staleness is allowed.
+4. Where the caller allows an age (`max_stale_seconds`), a stale entry up to that age is served without a search, unless a write dropped it or is
+   still being followed. It can then lack what would have come in from elsewhere (words, links, cut-offs); it never holds what was withdrawn.
+
+Left out of the guarantee: vector engines that search approximately may answer the same question differently after a restart; with a half-life, scores
+may have aged by up to 0.07 % (`AGE_STEP`); a question about the present moment is compiled anew each day, and within it whenever a fact that it
+shows begins or ends.
 """
 
 from __future__ import annotations
@@ -17,24 +27,26 @@ import json
 import re
 import unicodedata
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import date, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.records import ArmRanking, CacheEntry, Dependencies, Watchlist
+from rag2_memory.records import CacheEntry, Dependencies, Watchlist
 from rag2_memory.types import AsOf, AsOfLike, Hit, Scope
 
 FLOOR_TOLERANCE = 1e-4
 """Subtracted from every floor: engines compute cosines in float32 or less, and a needless recomputation is harmless."""
 
-SCORE_TOLERANCE = 1e-9
-"""Drift that counts as none."""
+AGE_STEP = 0.001
+"""Share of a half-life for which a context is kept where passages age: within it no score falls by more than 0.07 %."""
+
+SHOWN_FACTS = "*"
+"""Watched as an entity by every context that shows facts: the names in them may come from any chunk, also from one that is gone."""
 
 ROWS_AT_ONCE = 4_096
 """Cached queries per matrix product; with 1,000 new vectors the product takes 16 MB."""
@@ -132,45 +144,19 @@ def watch_codes(*, chunks: Iterable[str] = (), entities: Iterable[str] = (), ter
     return tuple(sorted({zlib.crc32(f"{kind}:{name}".encode("utf-8", "surrogatepass")) for kind, names in kinds for name in names}))
 
 
-def dense_floor(hits: Sequence[Hit], *, depth: int) -> float:
-    """Return the cosine above which a new vector enters an arm's top `depth`; -1 where the arm was not full."""
-    return hits[depth - 1].score if len(hits) >= depth else -1.0
-
-
-def arm_ranking(hits: Sequence[Hit], *, slack: float = 0.0) -> ArmRanking:
-    """Record what a drifting arm returned; `slack` as `selection_slack` gives it."""
-    return ArmRanking(digest=_digest([hit.id for hit in hits]), scores=tuple(hit.score for hit in hits), slack=slack)
-
-
-def selection_slack(ranked_scores: Sequence[float], *, selected: int, weight: float) -> float:
-    """Return how far every min-max normalised score of one arm may drift without reordering what fusion selects.
-
-    If the arm enters the fused score with `weight` and each normalised score drifts by at most s, each fused score drifts by at most weight · s; two
-    neighbours keep their order while 2 · weight · s is below their gap.
-
-    Args:
-        ranked_scores: All fused scores, best first.
-        selected: How many of them the next stage takes.
-        weight: The largest factor by which the arm's normalised score can enter a fused score, propagation through the graph included.
-
-    Returns:
-        Slack in [0, 1]; 0 where neighbours tie.
-    """
-    gaps = [better - worse for better, worse in pairwise(ranked_scores[: selected + 1])]
-    if weight <= 0.0 or not gaps:
-        return 1.0
-    return min(1.0, max(0.0, 0.499 * min(gaps) / weight))
+def shown_floor(hits: Iterable[tuple[str, float]], shown: Collection[str]) -> float | None:
+    """Return the lowest cosine of an arm's hits that a context shows; `None` where it shows none of them."""
+    return min((score for chunk_id, score in hits if chunk_id in shown), default=None)
 
 
 def dependencies(
     *,
     generation: int,
     scope: Scope,
-    floors: Mapping[str, float],
+    floors: Mapping[str, float | None],
     chunks: Iterable[str],
     entities: Iterable[str] = (),
     terms: Iterable[str] = (),
-    rankings: Mapping[str, ArmRanking] | None = None,
     nearest: Sequence[Hit] = (),
     valid_until: datetime | None = None,
 ) -> Dependencies:
@@ -179,20 +165,18 @@ def dependencies(
     Args:
         generation: The registry's generation when the query began; the entry must not be stored if it changed since.
         scope: Who asked.
-        floors: Per vector space searched with the query's own vector, `dense_floor` of what it returned.
-        chunks: Every id that any arm returned and the scope may see, selected or not: the loss of one changes ranks and normalisation.
-        entities: Canonical ids of the entities that the query named or the graph arm reached.
-        terms: The query's analysed terms; needed only where `rankings` holds no lexical arm, and no guard against drift.
-        rankings: Drifting arms by name, each as `arm_ranking`.
+        floors: Per vector space searched with the query's own vector, `shown_floor` of what it returned.
+        chunks: Every id that any arm returned and the scope may see, selected or not: what is left out is named in the context as well.
+        entities: Canonical ids of the entities that the query named or the graph arm reached; `SHOWN_FACTS` where facts are shown.
+        terms: Terms of the query that must be found letter by letter; a new chunk that holds one drops the entry.
         nearest: The dense arm's hits, best first; the first ten are kept.
-        valid_until: When the context changes without a write: the next start or end of validity among the facts considered.
+        valid_until: When the context changes without a write.
     """
     return Dependencies(
         generation=generation,
-        floors=dict(floors),
+        floors={space: floor for space, floor in floors.items() if floor is not None},
         watches=watch_codes(chunks=chunks, entities=entities, terms=terms),
         principals=scope.principals,
-        rankings=dict(rankings or {}),
         nearest=tuple(nearest[:10]),
         valid_until=valid_until,
     )
@@ -236,32 +220,52 @@ def affected(
     return {watchlist.keys[row] for row in np.flatnonzero(hit).tolist() if watchlist.keys[row]}
 
 
-def still_ranks(ranking: ArmRanking, hits: Sequence[Hit]) -> bool:
-    """Return whether an arm that was run again still yields the same selection: same ids, same order, scores within the slack."""
-    if _digest([hit.id for hit in hits]) != ranking.digest or len(hits) != len(ranking.scores):
-        return False
-    drift = np.abs(_normalised([hit.score for hit in hits]) - _normalised(ranking.scores))
-    return bool(drift.max(initial=0.0) <= max(ranking.slack, SCORE_TOLERANCE))
-
-
-def freshness(entry: CacheEntry, *, generation: int, now: datetime, staleness_seconds: float = 0.0) -> Literal["current", "rerun", "stale"]:
-    """Say what must happen before an entry that no write affected is served.
+def is_fresh(entry: CacheEntry, *, generation: int, now: datetime, max_stale_seconds: float = 0.0) -> bool:
+    """Whether an entry may be served without a search.
 
     Args:
-        entry: The entry, found after the journal's cache entries were applied.
+        entry: The entry.
         generation: The registry's generation now.
         now: The caller's clock.
-        staleness_seconds: Age up to which the caller accepts an entry whatever was written since.
-
-    Returns:
-        `current`: serve it; `rerun`: run the arms in `dependencies.rankings` again and serve if all of them pass `still_ranks`, then put the entry
-        with the new generation; `stale`: compute anew.
+        max_stale_seconds: Age up to which the caller accepts an entry whatever was written since; 0 also where a write is still being followed.
     """
     if entry.dependencies.generation == generation:
-        return "current"
-    if entry.created_at is not None and timedelta(0) <= now - entry.created_at < timedelta(seconds=staleness_seconds):
-        return "current"
-    return "rerun" if entry.dependencies.rankings else "stale"
+        return True
+    return entry.created_at is not None and timedelta(0) <= now - entry.created_at < timedelta(seconds=max_stale_seconds)
+
+
+def clock_boundary(
+    window: Callable[[datetime], tuple[datetime | None, datetime | None] | None],
+    *,
+    now: datetime,
+    facts: Iterable[tuple[datetime | None, datetime | None]] = (),
+    horizon_days: int = 8,
+) -> datetime | None:
+    """Return when a context changes because time passes, by reading its question at later moments.
+
+    Args:
+        window: The window of time that the question speaks of, as read at a moment.
+        now: When the context was compiled; aware UTC.
+        facts: Validity windows of the facts considered.
+        horizon_days: Days looked ahead; an entry does not get older.
+
+    Returns:
+        The first midnight at which the question means another window, `now` where it does so within the hour (the last two hours), and for the
+        present moment the next midnight or bound of a fact; `None` where its meaning stays.
+    """
+    today = window(now)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if window(now + timedelta(minutes=1)) != today and now + timedelta(minutes=1) < midnight:
+        start, end = today or (None, None)
+        if start != now or end is None or end - start > timedelta(minutes=1):
+            return now
+        bounds = [moment for bound in facts for moment in bound if moment is not None and now < moment < midnight]
+        return min([midnight, *bounds])
+    if window(midnight) != today:
+        return midnight
+    if window(midnight + timedelta(days=horizon_days)) == today:
+        return None
+    return next((day for n in range(1, horizon_days + 1) if window(day := midnight + timedelta(days=n)) != today), None)
 
 
 def _watching(watchlist: Watchlist, codes: Sequence[int]) -> NDArray[np.bool_]:
@@ -292,12 +296,6 @@ def _closer(queries: NDArray[np.float32], floors: NDArray[np.float32], vectors: 
         block = slice(start, start + ROWS_AT_ONCE)
         closer[block] = (queries[block] @ vectors.T).max(axis=1) >= floors[block] - FLOOR_TOLERANCE
     return closer & searched
-
-
-def _normalised(scores: Sequence[float]) -> NDArray[np.float64]:
-    values = np.asarray(scores, dtype=np.float64)
-    spread = float(np.ptp(values)) if len(values) else 0.0
-    return (values - values.min()) / spread if spread > 0.0 else np.ones_like(values)
 
 
 def _clock_part(query: str, now: datetime | None) -> str | None:

@@ -136,6 +136,11 @@ class CrossEncoderReranker:
         self._model: Any = None
         self._lock = threading.Lock()
 
+    @property
+    def name(self) -> str:
+        """Names the model; cached contexts depend on it."""
+        return f"{self._source} ({self._max_length})"
+
     def prepare(self) -> None:
         """Load the model unless it is loaded.
 
@@ -198,6 +203,12 @@ class CompressorReranker:
                 "LangChain document compressor (compress_documents) or cross-encoder (score)."
             )
         self._compressor = compressor
+
+    @property
+    def name(self) -> str:
+        """Names the adapted object and its model where it tells one; cached contexts depend on it."""
+        told = (getattr(self._compressor, attribute, None) for attribute in ("model_name", "model"))
+        return f"{type(self._compressor).__qualname__} {next((value for value in told if isinstance(value, str)), '')}"
 
     def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         """Return one score per text, higher is better, in the order given.

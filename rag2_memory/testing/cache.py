@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag2_memory.records import ArmRanking, CacheEntry, Dependencies
+from rag2_memory.records import CacheEntry, Dependencies
 from rag2_memory.tiers.base import CacheTier
 from rag2_memory.types import Hit
 
@@ -59,7 +59,6 @@ class CacheContract:
                 floors={"chunks": 0.25, "windows": -1.0},
                 watches=(3, 2**32 - 1),
                 principals=frozenset({"user:ada", "group:eng"}),
-                rankings={"lexical": ArmRanking(digest="d", scores=(2.5, 1.0), slack=0.125)},
                 nearest=(Hit("c1", 0.5), Hit("c2", 0.25)),
                 valid_until=datetime.now(timezone.utc) + timedelta(days=1),
             ),

@@ -1,12 +1,9 @@
-"""A cached context equals what the pipeline would compute now, whatever was written in between."""
+"""What a cached context depends on, which writes drop it, and when it ends by itself."""
 
 from __future__ import annotations
 
 import math
-import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,189 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag2_memory.errors import InvalidRequestError
+from rag2_memory.knowledge.question_time import question_window
 from rag2_memory.records import CacheEntry, Dependencies
 from rag2_memory.retrieval import coherence
-from rag2_memory.retrieval.coherence import Addition, RequestKey, affected, dense_floor, request_key, still_ranks, watch_codes
+from rag2_memory.retrieval.coherence import (
+    Addition,
+    RequestKey,
+    affected,
+    clock_boundary,
+    dependencies,
+    is_fresh,
+    request_key,
+    shown_floor,
+    watch_codes,
+)
 from rag2_memory.testing.cache import direction, entry
 from rag2_memory.tiers.cache_semantic import SemanticCache
-from rag2_memory.types import AsOf, Hit, Scope
+from rag2_memory.types import AsOf, Scope
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=timezone.utc)
-DEPTH, SELECTED, SEEDS, LEXICAL_WEIGHT = 4, 3, 2, 0.5
-WORDS, NAMES, USERS = "abcdef", ("x", "y", "z"), (None, "ada", "ben")
-
-
-# A small pipeline: dense and BM25 arms of bounded depth, a graph boost normalised by degree, min-max fusion.
-
-
-@dataclass(frozen=True)
-class Passage:
-    id: str
-    angle: float
-    words: tuple[str, ...]
-    names: frozenset[str]
-    acl: frozenset[str]
-
-    def visible_to(self, scope: Scope) -> bool:
-        return not self.acl or not self.acl.isdisjoint(scope.principals)
-
-
-@dataclass
-class World:
-    passages: dict[str, Passage] = field(default_factory=dict)
-    generation: int = 0
-
-    def dense(self, angle: float, scope: Scope) -> list[Hit]:
-        scored = [Hit(p.id, float(direction(p.angle) @ direction(angle))) for p in self.passages.values() if p.visible_to(scope)]
-        return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:DEPTH]
-
-    def lexical(self, words: Sequence[str], scope: Scope) -> list[Hit]:
-        """BM25 with statistics over all passages, as an index knows no permissions."""
-        if not self.passages:
-            return []
-        average = sum(len(p.words) for p in self.passages.values()) / len(self.passages)
-        frequency = Counter(word for p in self.passages.values() for word in set(p.words))
-        scored = []
-        for passage in self.passages.values():
-            score = 0.0
-            for word in set(words):
-                count = passage.words.count(word)
-                idf = math.log(1 + (len(self.passages) - frequency[word] + 0.5) / (frequency[word] + 0.5))
-                score += idf * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(passage.words) / average))
-            if score > 0 and passage.visible_to(scope):
-                scored.append(Hit(passage.id, score))
-        return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:DEPTH]
-
-
-@dataclass(frozen=True)
-class Question:
-    angle: float
-    words: tuple[str, ...]
-    names: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Answer:
-    selected: tuple[str, ...]
-    dependencies: Dependencies
-
-
-def normalised(hits: Sequence[Hit]) -> dict[str, float]:
-    low, high = min((hit.score for hit in hits), default=0.0), max((hit.score for hit in hits), default=0.0)
-    return {hit.id: (hit.score - low) / (high - low) if high > low else 1.0 for hit in hits}
-
-
-def compute(world: World, question: Question, scope: Scope) -> Answer:
-    dense, lexical = world.dense(question.angle, scope), world.lexical(question.words, scope)
-    reached = question.names.union(*(world.passages[hit.id].names for hit in [*dense[:SEEDS], *lexical[:SEEDS]]))
-    linked = {name: [p for p in world.passages.values() if name in p.names and p.visible_to(scope)] for name in reached}
-    boosts: Counter[str] = Counter()
-    for passages in linked.values():
-        for passage in passages:
-            boosts[passage.id] += 0.3 / len(passages)  # type: ignore[assignment]
-    arms = normalised(dense), normalised(lexical)
-    candidates = {*arms[0], *arms[1], *boosts}
-    fused = {key: (1 - LEXICAL_WEIGHT) * arms[0].get(key, 0) + LEXICAL_WEIGHT * arms[1].get(key, 0) + boosts[key] for key in candidates}
-    ranked = sorted(fused, key=lambda key: (-fused[key], key))
-    slack = coherence.selection_slack([fused[key] for key in ranked], selected=SELECTED, weight=LEXICAL_WEIGHT)
-    return Answer(
-        tuple(ranked[:SELECTED]),
-        coherence.dependencies(
-            generation=world.generation,
-            scope=scope,
-            floors={"chunks": dense_floor(dense, depth=DEPTH)},
-            chunks=candidates,
-            entities=reached,
-            rankings={"lexical": coherence.arm_ranking(lexical, slack=slack)},
-        ),
-    )
-
-
-def changed(world: World, cache: SemanticCache, *, removed: Sequence[Passage] = (), added: Sequence[Passage] = ()) -> None:
-    """Write to the world, then invalidate what the write can have changed."""
-    for passage in removed:
-        del world.passages[passage.id]
-    world.passages |= {passage.id: passage for passage in added}
-    world.generation += 1
-    additions = [Addition(vectors={"chunks": direction(p.angle)}, entities=p.names, acl=p.acl) for p in added]
-    cache.invalidate(affected(cache.watchlist(), namespace="default", added=additions, removed=[p.id for p in removed]))
-
-
-def ask(world: World, cache: SemanticCache, question: Question, scope: Scope) -> tuple[tuple[str, ...], bool]:
-    """Answer from the cache where it may, as the recall graph does; returns the passages and whether the cache served."""
-    named = request_key(repr(question), scope=scope)
-    found = cache.get(named.key)
-    if found is not None:
-        state = coherence.freshness(found, generation=world.generation, now=NOW)
-        if state == "rerun" and still_ranks(found.dependencies.rankings["lexical"], world.lexical(question.words, scope)):
-            cache.put(replace(found, dependencies=replace(found.dependencies, generation=world.generation)))
-            state = "current"
-        if state == "current":
-            return tuple(found.evidence), True
-    answer = compute(world, question, scope)
-    cache.put(
-        CacheEntry(
-            key=named.key,
-            namespace="default",
-            partition=named.partition,
-            query=repr(question),
-            vector=tuple(direction(question.angle).tolist()),
-            evidence=answer.selected,
-            dependencies=answer.dependencies,
-        )
-    )
-    return answer.selected, False
-
-
-def some_passage(rng: random.Random, number: int) -> Passage:
-    """Most passages lie in a small sector and share words, so that arms are full and scores are close."""
-    return Passage(
-        id=f"c{number}",
-        angle=rng.choice([rng.uniform(0, 60), rng.uniform(0, 360)]),
-        words=tuple(rng.choices(WORDS, weights=(8, 4, 2, 2, 1, 1), k=rng.randint(1, 9))),
-        names=frozenset(rng.sample(NAMES, k=rng.choice([0, 0, 0, 1]))),
-        acl=frozenset(rng.choice([(), (), ("user:ada",), ("user:ben",)])),
-    )
-
-
-def some_question(rng: random.Random) -> Question:
-    return Question(
-        rng.uniform(0, 60), tuple(rng.sample(WORDS, k=rng.randint(0, 3))), frozenset(rng.sample(NAMES, k=rng.choice([0, 0, 1])))
-    )
-
-
-@settings(max_examples=80, deadline=None)
-@given(rng=st.randoms(use_true_random=True))
-def test_what_is_served_equals_what_would_be_computed(rng: random.Random) -> None:
-    world, cache = World(), SemanticCache(None)
-    changed(world, cache, added=[some_passage(rng, number) for number in range(rng.randint(4, 30))])
-    questions = [some_question(rng) for _ in range(6)]
-    for number in range(100, 160):
-        present = list(world.passages.values())
-        kind = rng.choices(("ask", "add", "remove", "permit"), weights=(7, 2, 1, 1))[0]
-        if kind == "add":
-            changed(world, cache, added=[some_passage(rng, number)])
-        elif kind == "remove" and present:
-            changed(world, cache, removed=[rng.choice(present)])
-        elif kind == "permit" and present:
-            passage = rng.choice(present)
-            changed(world, cache, removed=[passage], added=[replace(passage, acl=some_passage(rng, 0).acl)])
-        elif kind == "ask":
-            question, scope = rng.choice(questions), Scope(user=rng.choice(USERS))
-            assert ask(world, cache, question, scope)[0] == compute(world, question, scope).selected
-    cache.close()
-
-
-def test_writes_that_cannot_matter_leave_entries_in_place() -> None:
-    world, cache = World(), SemanticCache(None)
-    near = [Passage(f"c{n}", 8 * n, ("a",) * (9 - n) + ("b",) * n, frozenset(), frozenset()) for n in range(6)]
-    changed(world, cache, added=near)
-    question = Question(0, ("a",), frozenset())
-    computed, _ = ask(world, cache, question, Scope())
-    assert ask(world, cache, question, Scope()) == (computed, True)
-    changed(world, cache, added=[Passage("elsewhere", 180, ("f",), frozenset({"z"}), frozenset())])
-    assert ask(world, cache, question, Scope()) == (computed, True)
-    cache.close()
 
 
 # The rules one by one.
@@ -225,12 +58,12 @@ def test_a_floor_counts_in_its_own_space() -> None:
     assert affected(cache.watchlist(), namespace="default", added=[Addition(vectors={"chunks": direction(60)})]) == set()
 
 
-def test_an_arm_that_was_not_full_takes_any_vector() -> None:
-    hits = [Hit("a", 0.9), Hit("b", 0.5)]
-    assert dense_floor(hits, depth=2) == 0.5
-    assert dense_floor(hits, depth=3) == -1.0
-    cache = watching(floors={"chunks": dense_floor(hits, depth=3)})
-    assert affected(cache.watchlist(), namespace="default", added=[Addition(vectors={"chunks": direction(180)})]) == {"e"}
+def test_the_floor_is_the_weakest_passage_that_is_shown() -> None:
+    hits = [("a", 0.9), ("b", 0.5), ("c", 0.2)]
+    assert shown_floor(hits, {"a", "b", "elsewhere"}) == 0.5
+    assert shown_floor(hits, {"elsewhere"}) is None
+    held = dependencies(generation=1, scope=Scope(), floors={"chunks": 0.5, "windows": None}, chunks=["a", "b", "c"])
+    assert held.floors == {"chunks": 0.5}
 
 
 def test_a_chunk_that_the_scope_cannot_see_does_not_matter() -> None:
@@ -281,52 +114,57 @@ def test_a_batch_is_compared_as_one_by_one(queries: list[tuple[int, float]], vec
     cache.close()
 
 
-# Drift.
+# Time.
 
-RANKED = [Hit("a", 10.0), Hit("b", 6.0), Hit("c", 2.0)]
+
+def test_an_entry_is_fresh_at_its_generation_or_while_an_age_is_allowed() -> None:
+    kept = CacheEntry(key="k", namespace="n", partition="p", query="q", created_at=NOW, dependencies=Dependencies(generation=3))
+    assert is_fresh(kept, generation=3, now=NOW + timedelta(days=1))
+    assert not is_fresh(kept, generation=4, now=NOW + timedelta(seconds=20))
+    assert is_fresh(kept, generation=4, now=NOW + timedelta(seconds=20), max_stale_seconds=30)
+    assert not is_fresh(kept, generation=4, now=NOW + timedelta(seconds=40), max_stale_seconds=30)
+    assert not is_fresh(kept, generation=4, now=NOW - timedelta(seconds=1), max_stale_seconds=30)
+
+
+def read(question: str) -> Callable[[datetime], tuple[datetime | None, datetime | None] | None]:
+    def window(moment: datetime) -> tuple[datetime | None, datetime | None] | None:
+        found = question_window(question, now=moment)
+        return (found.start, found.end) if found is not None else None
+
+    return window
 
 
 @pytest.mark.parametrize(
-    ("hits", "slack", "same"),
+    ("question", "boundary"),
     [
-        (RANKED, 0.0, True),
-        ([Hit("a", 11.0), Hit("b", 6.6), Hit("c", 2.2)], 0.0, True),
-        ([Hit("a", 10.0), Hit("b", 6.1), Hit("c", 2.0)], 0.0, False),
-        ([Hit("a", 10.0), Hit("b", 6.1), Hit("c", 2.0)], 0.02, True),
-        ([Hit("a", 10.0), Hit("b", 7.0), Hit("c", 2.0)], 0.02, False),
-        ([Hit("b", 10.0), Hit("a", 6.0), Hit("c", 2.0)], 1.0, False),
-        (RANKED[:2], 1.0, False),
-        ([*RANKED, Hit("d", 1.0)], 1.0, False),
+        ("What happened on 3 March 2026?", None),
+        ("Who leads Alpha?", None),
+        ("What happened yesterday?", datetime(2026, 7, 1, tzinfo=timezone.utc)),
+        ("What happened in July?", datetime(2026, 7, 1, tzinfo=timezone.utc)),
+        ("Who is currently the lead?", datetime(2026, 7, 1, tzinfo=timezone.utc)),
     ],
-    ids=["equal", "scaled", "drifted", "within the slack", "beyond the slack", "reordered", "one fewer", "one more"],
+    ids=["a date", "no time", "yesterday", "a month without a year", "the present"],
 )
-def test_an_arm_that_was_run_again_must_rank_the_same(hits: list[Hit], slack: float, same: bool) -> None:
-    assert still_ranks(coherence.arm_ranking(RANKED, slack=slack), hits) is same
+def test_a_context_ends_when_its_question_means_another_time(question: str, boundary: datetime | None) -> None:
+    assert clock_boundary(read(question), now=NOW) == boundary
 
 
-@settings(max_examples=200)
-@given(
-    scores=st.lists(st.floats(0, 1), min_size=2, max_size=10),
-    selected=st.integers(1, 5),
-    weight=st.floats(0.05, 1),
-    drift=st.lists(st.floats(-1, 1), min_size=10, max_size=10),
-)
-def test_drift_within_the_slack_never_changes_the_selection(scores: list[float], selected: int, weight: float, drift: list[float]) -> None:
-    ranked = sorted(scores, reverse=True)
-    slack = coherence.selection_slack(ranked, selected=selected, weight=weight)
-    moved = [score + weight * slack * by for score, by in zip(ranked, drift, strict=False)]
-    order = sorted(range(len(moved)), key=lambda at: (-moved[at], at))
-    assert order[:selected] == list(range(len(ranked)))[:selected]
+def test_a_context_about_the_present_ends_with_the_next_bound_of_a_fact() -> None:
+    soon, late = NOW + timedelta(hours=2), NOW + timedelta(days=9)
+    asked = read("Who is currently the lead?")
+    assert clock_boundary(asked, now=NOW, facts=[(None, late), (soon, None), (NOW - timedelta(hours=1), None)]) == soon
 
 
-def test_an_entry_is_current_at_its_generation_or_while_staleness_is_allowed() -> None:
-    kept = CacheEntry(key="k", namespace="n", partition="p", query="q", created_at=NOW, dependencies=Dependencies(generation=3))
-    assert coherence.freshness(kept, generation=3, now=NOW + timedelta(days=1)) == "current"
-    assert coherence.freshness(kept, generation=4, now=NOW + timedelta(seconds=20)) == "stale"
-    assert coherence.freshness(kept, generation=4, now=NOW + timedelta(seconds=20), staleness_seconds=30) == "current"
-    assert coherence.freshness(kept, generation=4, now=NOW + timedelta(seconds=40), staleness_seconds=30) == "stale"
-    drifting = replace(kept, dependencies=Dependencies(generation=3, rankings={"lexical": coherence.arm_ranking(RANKED)}))
-    assert coherence.freshness(drifting, generation=4, now=NOW) == "rerun"
+def test_a_week_that_moves_on_later_than_tomorrow_is_found() -> None:
+    def weekly(moment: datetime) -> tuple[datetime | None, datetime | None]:
+        monday = moment.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=moment.weekday())
+        return monday, monday + timedelta(days=7)
+
+    assert clock_boundary(weekly, now=NOW) == datetime(2026, 7, 6, tzinfo=timezone.utc)
+
+
+def test_a_window_that_moves_with_the_minutes_is_not_kept() -> None:
+    assert clock_boundary(lambda moment: (moment - timedelta(hours=2), moment), now=NOW) == NOW
 
 
 # Keys.
