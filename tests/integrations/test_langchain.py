@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import BaseDocumentCompressor
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import RetrieversIntegrationTests, ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
+from langchain_text_splitters import RecursiveCharacterTextSplitter
+from pydantic import ValidationError
 
-from rag2_memory import Document, InvalidRequestError, Memory, Scope
+from rag2_memory import ClosedMemoryError, Document, InvalidRequestError, Memory, Scope
 from rag2_memory.integrations.langchain import MemoryRetriever, memory_tools
+from rag2_memory.knowledge.llm_extraction import LLMExtractor
 from rag2_memory.testing.fakes import FakeEmbedder
 
 DOCUMENTS = [Document(id=f"d{i}", text=f"Giraffe number {i} eats leaves.") for i in range(8)]
@@ -127,3 +136,68 @@ def test_an_agent_forgets_its_own_notes_only(memory: Memory) -> None:
 
 def test_a_reader_gets_no_writing_tools(filled: Memory) -> None:
     assert {tool.name for tool in memory_tools(filled, writable=False)} == {"search_memory", "memory_facts", "memory_timeline"}
+
+
+def test_a_bad_call_tells_the_model_what_was_wrong(filled: Memory) -> None:
+    tools = {tool.name: tool for tool in memory_tools(filled)}
+    assert "ISO 8601" in tools["memory_facts"].invoke({"entity": "Project Alpha", "as_of": "yesterday"})
+    message = tools["memory_facts"].invoke({"type": "tool_call", "id": "1", "name": "memory_facts", "args": {"entity": " "}})
+    assert message.status == "error"
+    for arguments in ({"query": ""}, {"query": "x", "k": 0}, {"query": "x" * 10_001}, {}):
+        with pytest.raises(ValidationError):
+            tools["search_memory"].invoke(arguments)
+    with pytest.raises(ValidationError):
+        tools["remember"].invoke({"text": "x" * 20_001})
+
+
+def test_what_others_see_as_well_is_not_forgotten_for_one(memory: Memory) -> None:
+    bob = {tool.name: tool for tool in memory_tools(memory, scope=Scope(user="bob"))}
+    bob["remember"].invoke({"text": "The user prefers tea."})
+    memory.set_acl("notes/0", ["user:bob", "user:ada"])
+    assert "others can see" in bob["forget"].invoke({"document_id": "notes/0"})
+    assert memory.search("tea", scope=Scope(user="ada"), k=1)
+
+
+def test_tools_of_a_closed_memory_and_a_run_without_a_scope_raise(memory: Memory) -> None:
+    tool = memory_tools(memory)[0]
+    with pytest.raises(InvalidRequestError, match="scope"):
+        tool.invoke({"query": "x"}, config={"configurable": {"scope": "ada"}})
+    memory.close()
+    with pytest.raises(ClosedMemoryError):
+        tool.invoke({"query": "x"})
+    with pytest.raises(ClosedMemoryError):
+        MemoryRetriever(memory=memory).invoke("x")
+
+
+class _Loader(BaseLoader):
+    """Yields two pages of one source."""
+
+    def lazy_load(self) -> Iterator[LangChainDocument]:
+        for page in (1, 2):
+            yield LangChainDocument(page_content=f"Page {page} is about the moat.", metadata={"source": "castle.pdf", "page": page})
+
+
+class _PrefersPageTwo(BaseDocumentCompressor):
+    """Leaves everything out but the second page."""
+
+    def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> list[LangChainDocument]:
+        return [document for document in documents if "Page 2" in document.page_content]
+
+
+def test_parts_of_langchain_can_be_used_as_they_are() -> None:
+    model = GenericFakeChatModel(
+        messages=iter([AIMessage('{"passages": [{"id": "p1", "entities": [], "relations": []}]}') for _ in range(9)])
+    )
+    parts: dict[str, Any] = {
+        "embedder": DeterministicFakeEmbedding(size=16),
+        "splitter": RecursiveCharacterTextSplitter(chunk_size=40, chunk_overlap=0),
+        "reranker": _PrefersPageTwo(),
+        "extractor": LLMExtractor(model, mode="text"),
+    }
+    with Memory.in_memory(**parts) as memory:
+        assert memory.ingest(_Loader()).added == ("castle.pdf#page=1", "castle.pdf#page=2")
+        memory.ingest(LangChainDocument(id="lc", page_content="The tower has a bell. The bell is loud. The gate is shut at night."))
+        for query in ("moat", "page 1", "bell"):
+            assert memory.search(query, k=3)[0].document_id == "castle.pdf#page=2"
+        assert all(len(passage.text) <= 40 for passage in memory.search("bell", k=5, route="lexical"))
+        assert memory.services.embedder.dimensions == 16
