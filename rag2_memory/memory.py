@@ -428,7 +428,6 @@ class Memory:
             services.registry.owe("lexical", in_namespace)
         digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
         counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
-        self._resolver.forget(state.namespace)
         self._regroup(state.namespace)
         removed = dict(counts) | {"vectors": counts["chunks"], "postings": counts["chunks"]}
         removed["cache_entries"] = self._drop_cached(state.namespace)
@@ -440,9 +439,10 @@ class Memory:
         )
 
     def _regroup(self, namespace: str) -> None:
-        """Take back merges whose only ground was a document that went or that fewer may see by now."""
-        if self._resolver.withdraw_unfounded(namespace):
-            self._resolver.resolve_new(namespace)
+        """Take back merges whose only ground was a document that went or that fewer may see by now, and look for those that it gives ground to."""
+        self._resolver.forget(namespace)
+        self._resolver.withdraw_unfounded(namespace)
+        self._resolver.resolve_new(namespace)
 
     def _compact(self) -> None:
         """Overwrite what deletions left in the files; a process killed before that leaves a note, and the next one does it."""
@@ -463,7 +463,8 @@ class Memory:
         with self._write_turn():
             state = self._state(document_id, namespace)
             self.services.registry.set_acl(state.key, entries)
-            self._regroup(state.namespace)
+            if self.services.registry.recheck_aliases(state.key):
+                self._regroup(state.namespace)
             self._catch_up()
 
     def archive(self, document_id: str, *, namespace: str | None = None) -> None:

@@ -177,7 +177,7 @@ class CommunityMember:
     document_id: str
     document_key: str
     chunk_id: str
-    """The chunk that stands for the document: what the summary was made of."""
+    """Its first chunk, which stands for the document: what the summary was made of."""
     title: str = ""
 
 

@@ -107,7 +107,7 @@ class CommunityBuilder:
                     id=f"m{position}",
                     document_id=by_key[key].document_id,
                     document_key=key,
-                    chunk_id=_representative(held[key], vectors, means[key]),
+                    chunk_id=held[key][0],
                     title=by_key[key].title,
                 )
                 for position, key in enumerate(keys, start=1)
@@ -179,10 +179,3 @@ def _mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
     mean = np.mean(np.stack(vectors), axis=0)
     norm = float(np.linalg.norm(mean))
     return None if norm == 0.0 else np.asarray(mean / norm, dtype=np.float32)
-
-
-def _representative(ids: Sequence[str], vectors: Mapping[str, NDArray[np.float32]], mean: NDArray[np.float32] | None) -> str:
-    """Return the chunk nearest to the mean of its document, the earlier one of equals; without vectors the first."""
-    if mean is None:
-        return ids[0]
-    return max(ids, key=lambda chunk_id: (round(float(vectors[chunk_id] @ mean), 6) if chunk_id in vectors else -2.0, -ids.index(chunk_id)))

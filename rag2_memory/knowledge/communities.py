@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rag2_memory.knowledge.structure import sentences
+
 if TYPE_CHECKING:
     from networkx import Graph
 
@@ -121,6 +123,16 @@ MAX_SUMMARISED = 12
 
 MAX_SENTENCE_CHARACTERS = 300
 
+MIN_SENTENCE_WORDS = 6
+
+LEAD = 6
+"""Sentences after which being early stops counting for much."""
+
+_LABELLED = re.compile(r"[A-Z][\w -]{0,20}:")
+"""A line of metadata, such as `Status: accepted`."""
+
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_LIST_MARK = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+")
 CITED = re.compile(r"\[(m\d+(?:\s*,\s*m\d+)*)\]")
 
 PROMPT = """Summarise what these related documents say together, in at most {words} words of plain prose. After each statement cite the documents that \
@@ -134,17 +146,19 @@ SUMMARY_WORDS = 120
 
 
 def extractive_community_summary(texts: Mapping[str, str]) -> str:
-    """Return the most central sentence of each document with its citation: `The gateway listens on 8443. [m1]`.
+    """Return the most telling sentence of each document with its citation: `The gateway listens on 8443. [m1]`.
+
+    That is one whose words the other documents use as well, near the beginning, where a page says what it is about.
 
     Args:
         texts: By member id, the most central member first.
     """
-    sentences = {name: _sentences(text) for name, text in list(texts.items())[:MAX_SUMMARISED]}
-    frequency = Counter(word for pieces in sentences.values() for word in {word for piece in pieces for word in _words(piece)})
+    said = {name: _sentences(text) for name, text in list(texts.items())[:MAX_SUMMARISED]}
+    frequency = Counter(word for pieces in said.values() for word in {word for piece in pieces for word in _words(piece)})
     told: dict[str, list[str]] = defaultdict(list)
-    for name, pieces in sentences.items():
+    for name, pieces in said.items():
         if pieces:
-            best = max(range(len(pieces)), key=lambda at: (_centrality(pieces[at], frequency), -at))
+            best = max(range(len(pieces)), key=lambda at: (_centrality(pieces[at], frequency) / (at + LEAD), -at))
             told[pieces[best]].append(name)
     return " ".join(f"{sentence} [{', '.join(names)}]" for sentence, names in told.items())
 
@@ -174,11 +188,25 @@ def _known(names: str, texts: Mapping[str, str]) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    """Return the sentences of a text without its headings, brackets that could pose as citations taken out."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "|", "```", "---"))]
-    whole = CITED.sub("", " ".join(lines))
-    pieces = (" ".join(piece.split()) for piece in re.split(r"(?<=[.!?])\s+", whole))
-    return [piece if len(piece) <= MAX_SENTENCE_CHARACTERS else piece[: MAX_SENTENCE_CHARACTERS - 1] + "…" for piece in pieces if piece]
+    """Return the sentences of a text, whole ones in prose where it has any; brackets that could pose as citations are taken out."""
+    paragraphs = [
+        " ".join(line.strip() for line in paragraph.splitlines() if not line.startswith("#"))
+        for paragraph in re.split(r"\n\s*\n", _CODE.sub("\n\n", text))
+    ]
+    pieces = [
+        " ".join(piece.split())
+        for paragraph in paragraphs
+        if not paragraph.startswith(("|", "---"))
+        for piece in sentences(_LIST_MARK.sub("", CITED.sub("", paragraph)).replace("*", ""))
+        if piece.strip()
+    ]
+    prose = [piece for piece in pieces if not _LABELLED.match(piece)]
+    whole = [
+        piece
+        for piece in prose
+        if piece.endswith((".", "!", "?")) and len(piece.split()) >= MIN_SENTENCE_WORDS and len(piece) <= MAX_SENTENCE_CHARACTERS
+    ]
+    return whole or [piece if len(piece) <= MAX_SENTENCE_CHARACTERS else piece[: MAX_SENTENCE_CHARACTERS - 1] + "…" for piece in pieces]
 
 
 def _words(text: str) -> list[str]:

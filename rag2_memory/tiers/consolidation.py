@@ -53,6 +53,10 @@ class ConsolidationTier(ABC):
         """Return the other names that open documents give to surface entities, as written."""
 
     @abstractmethod
+    def recheck_aliases(self, key: str) -> bool:
+        """Have the entities to which a document gives other names compared again, for it was opened or restricted; returns whether it gives any."""
+
+    @abstractmethod
     def retract_merges(self, merge_ids: Collection[int]) -> None:
         """Delete merges whose ground is gone, as if they had never been decided; their entities are to be compared again."""
 

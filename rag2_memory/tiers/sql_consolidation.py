@@ -120,6 +120,17 @@ class SqlConsolidation(RegistryTier):
                 found.setdefault(entity, set()).update(_names(json.loads(properties)))
         return {entity: frozenset(names) for entity, names in found.items()}
 
+    def recheck_aliases(self, key: str) -> bool:
+        query = select(t.mentions.c.entity_id).where(
+            t.chunks.c.document_key == key,
+            t.mentions.c.chunk_id == t.chunks.c.chunk_id,
+            t.mentions.c.properties.contains(f'"{d.ALIASES}"'),
+        )
+        with self._writing() as connection:
+            named = set(connection.execute(query).scalars())
+            sql_writing.compare_again(connection, named)
+        return bool(named)
+
     def retract_merges(self, merge_ids: Collection[int]) -> None:
         with self._writing() as connection:
             chosen = t.merges.c.merge_id.in_(list(merge_ids))
