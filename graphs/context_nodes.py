@@ -23,6 +23,8 @@ def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]
             current.note(outcome="failed")
             return {"cache_key": "", "trace": [current.record]}
         current.note(outcome=found.outcome, **({"reason": found.reason} if found.reason else {}))
+        if found.outcome == "semantic" and found.entry is not None:
+            current.note(question=found.entry.query)
     written: dict[str, Any] = {
         "cache_key": found.key,
         "partition": found.partition,
