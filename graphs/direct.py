@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from rag2_memory.graphs.arm_nodes import search_arms
 from rag2_memory.graphs.search_nodes import follow_links, fuse_arms, plan, rerank_passages
-from rag2_memory.graphs.services import RecallServices
+from rag2_memory.graphs.services import RecallServices, run_node
 from rag2_memory.graphs.state import RecallState
 
 NODES = (plan, search_arms, fuse_arms, follow_links, rerank_passages)
@@ -30,7 +30,7 @@ def search_directly(request: Mapping[str, Any], services: RecallServices) -> Rec
     state: dict[str, Any] = dict(request)
     trace: list[dict[str, Any]] = []
     for node in NODES:
-        update = node(cast(RecallState, state), services)
+        update = run_node(node, state, services)
         trace += update.pop("trace", [])
         degraded = {**state.get("degraded", {}), **update.pop("degraded", {})}
         state |= update | {"degraded": degraded}

@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.graphs import arm_nodes, context_nodes, search_nodes
-from rag2_memory.graphs.services import RecallContext, RecallServices
+from rag2_memory.graphs.services import RecallContext, RecallServices, run_node
 from rag2_memory.graphs.state import RecallInput, RecallOutput, RecallState
 
 Node = Callable[[RecallState, RecallServices], dict[str, Any]]
@@ -67,7 +67,7 @@ def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str
             raise InvalidRequestError(
                 "got no services; build the graph from a memory (memory.graph) or run it with context=RecallContext(services=memory.services)."
             )
-        return node(state if context.scope is None else {**state, "scope": context.scope}, services)
+        return run_node(node, state if context.scope is None else {**state, "scope": context.scope}, services)
 
     bound.__name__, bound.__doc__ = node.__name__, node.__doc__  # not functools.wraps: LangGraph would read the wrapped signature
     return bound

@@ -26,6 +26,16 @@ Router = Callable[[str], str]
 """Chooses a route for a query, for instance by asking a language model."""
 
 
+Around = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+"""Runs a node, given its name and a call without arguments, and returns what the node returned."""
+
+
+class NodeHook:
+    """Where a memory's nodes are watched from, for instance by tracing; empty as a rule."""
+
+    around: Around | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallServices:
     """The tiers, models and settings of one memory."""
@@ -49,6 +59,7 @@ class RecallServices:
     """Where arms run, so that one that hangs can be left behind."""
     cache_lock: Lock = field(default_factory=Lock)
     """Held while a context is stored at the generation it was compiled at, and while a write's entries are dropped, so that none slips in between."""
+    hook: NodeHook = field(default_factory=NodeHook, compare=False)
     fingerprint: str = field(init=False, default="")
     """Names everything but the request that a context depends on: release, settings, models, schema and engines."""
 
@@ -82,6 +93,12 @@ class RecallContext:
     """The memory to work on instead of the one that the graph was built with."""
     scope: Any = None
     """Who asks, set by the application: goes before the `scope` of the input, which a caller from outside may choose."""
+
+
+def run_node(node: Callable[[Any, RecallServices], dict[str, Any]], state: Any, services: RecallServices) -> dict[str, Any]:
+    """Call a node, watched where somebody watches."""
+    around = services.hook.around
+    return node(state, services) if around is None else around(node.__name__, lambda: node(state, services))
 
 
 class Stage:
