@@ -40,6 +40,7 @@ from rag2_memory.ingestion.sync import IndexSync
 from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
 from rag2_memory.ingestion.write import Writer
 from rag2_memory.knowledge.extraction import PatternExtractor
+from rag2_memory.knowledge.extractors import as_extractor
 from rag2_memory.knowledge.llm_extraction import CachingExtractor
 from rag2_memory.knowledge.schema import DEFAULT_SCHEMA, GraphSchema
 from rag2_memory.protocols import Embedder, Extractor, ProgressCallback, TextSplitter, TokenCounter
@@ -64,6 +65,9 @@ from rag2_memory.types import (
 )
 
 logger = logging.getLogger(__name__)
+
+RUN_TAG = "rag2_memory"
+"""Tag of every graph run, by which LangSmith and other listeners find them among an agent's own."""
 
 REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
 
@@ -148,7 +152,7 @@ class Memory:
             path: The folder.
             embedder: An `Embedder`, a LangChain `Embeddings`, or a model name or path; default MiniLM.
             reranker: A `Reranker`, a LangChain document compressor or cross-encoder, or the name or path of a cross-encoder; default none.
-            extractor: Reads entities and relations out of chunks; default patterns without a language model.
+            extractor: Reads entities and relations out of chunks: an `Extractor`, or a LangChain chat model; default patterns without a language model.
             token_counter: Counts tokens; default tiktoken's o200k_base, offline a counter that never undercounts it.
             schema: Node types and predicates of the graph.
             cache: A cache tier, or `False` for none.
@@ -231,9 +235,7 @@ class Memory:
                 summarizer=RunningSummarizer(summarizer) if summarizer is not None else None,
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
-            memory = cls(
-                folder=folder, services=services, extractor=extractor or PatternExtractor(schema=services.schema), splitter=splitter
-            )
+            memory = cls(folder=folder, services=services, extractor=as_extractor(extractor, schema=services.schema), splitter=splitter)
             memory._recover()
         except BaseException:
             folder.release()
@@ -647,7 +649,7 @@ class Memory:
     @cached_property
     def graph(self) -> Any:
         """The compiled recall graph, usable alone, streamed, or as a subgraph."""
-        return build_recall_graph(self.services).compile(name="rag2_recall")
+        return build_recall_graph(self.services).compile(name="rag2_recall").with_config(tags=[RUN_TAG])
 
     # --- upkeep ----------------------------------------------------------------------------------------------------------------------------
     def verify(self) -> VerifyReport:
