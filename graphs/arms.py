@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import Request
 from rag2_memory.records import Outline
-from rag2_memory.tiers.base import LexicalField, VectorSpace
+from rag2_memory.tiers.base import FilteringLexicalTier, LexicalField, VectorSpace
 from rag2_memory.types import Hit
 
 Hits = list[tuple[str, float]]
@@ -27,6 +28,9 @@ SMALL_SHARE = 0.2
 
 MAX_WIDENED = 50_000
 """Bound on a widened search."""
+
+UNLIMITED = 10_000_000
+"""More chunks than a memory holds."""
 
 Arm = Literal["dense", "lexical", "dense_window", "lexical_window"]
 SPACES: dict[str, VectorSpace] = {"dense": "chunks", "dense_window": "windows"}
@@ -55,13 +59,13 @@ def visible_arms(
     seen = services.registry.outlines({chunk_id for hits in arms.values() for chunk_id, _ in hits[:depth]}, request.scope, request.as_of)
     spare = {chunk_id for hits in arms.values() if any(hit[0] not in seen for hit in hits[:depth]) for chunk_id, _ in hits[depth:]}
     seen |= services.registry.outlines(spare - seen.keys(), request.scope, request.as_of) if spare else {}
+    wide = _WideSearch(request, services, vector)
     kept: dict[str, Hits] = {}
     widened = []
     for arm, hits in arms.items():
         kept[arm] = [hit for hit in hits if hit[0] in seen][:depth]
         if len(kept[arm]) < min(depth, len(hits)) and len(hits) >= asked:
-            search = _searcher(arm, vector, request, services)
-            kept[arm] = _widen(arm, hits, kept[arm], search, request, services, vector)
+            kept[arm] = wide.visible(arm, kept[arm], asked=len(hits))
             widened.append(arm)
     late = {chunk_id for arm in widened for chunk_id, _ in kept[arm]} - seen.keys()
     seen |= services.registry.outlines(late, request.scope, request.as_of) if late else {}
@@ -69,53 +73,52 @@ def visible_arms(
     return kept, seen, checks | ({"widened": widened} if widened else {})
 
 
+class _WideSearch:
+    """Finds `arm_depth` visible hits where the first search met too many that the scope does not see."""
+
+    def __init__(self, request: Request, services: RecallServices, vector: NDArray[np.float32]) -> None:
+        self._request = request
+        self._services = services
+        self._vector = vector
+
+    def visible(self, arm: str, kept: Hits, *, asked: int) -> Hits:
+        """Rank just what the scope sees where that is little; else search further until enough hits are visible or there are no more."""
+        depth, share = self._services.config.arm_depth, len(kept) / asked
+        if share < SMALL_SHARE and self._filters(arm) and self._few is not None:
+            return self._search_among(arm, self._few)
+        found = asked
+        while len(kept) < depth and found >= asked and asked < MAX_WIDENED:
+            asked = min(MAX_WIDENED, max(asked * 4, int(depth / max(share, 0.01) * OVERFETCH)))
+            hits = self._search(arm, asked)
+            seen = self._services.registry.visible([chunk_id for chunk_id, _ in hits], self._request.scope, self._request.as_of)
+            kept, found = [hit for hit in hits if hit[0] in seen], len(hits)
+        if len(kept) < depth and found >= asked and self._filters(arm):
+            everything = self._services.registry.visible_ids(self._request.scope, self._request.as_of, limit=UNLIMITED)
+            kept = self._search_among(arm, everything or [])
+        return kept[:depth]
+
+    @cached_property
+    def _few(self) -> list[str] | None:
+        return self._services.registry.visible_ids(self._request.scope, self._request.as_of, limit=EXACT_IDS)
+
+    def _filters(self, arm: str) -> bool:
+        return arm in SPACES or isinstance(self._services.lexical, FilteringLexicalTier)
+
+    def _search(self, arm: str, k: int) -> Hits:
+        if arm in SPACES:
+            return _vector_search(self._vector, SPACES[arm], k, self._request, self._services)
+        return _word_search(FIELDS[arm], k, self._request, self._services)
+
+    def _search_among(self, arm: str, ids: Sequence[str]) -> Hits:
+        services, namespace, depth = self._services, self._request.scope.namespace, self._services.config.arm_depth
+        if arm in SPACES:
+            return _pairs(services.vector.search(self._vector, k=depth, namespace=namespace, space=SPACES[arm], among=ids))
+        assert isinstance(services.lexical, FilteringLexicalTier)
+        return _pairs(services.lexical.search_among(self._request.query, ids=ids, k=depth, namespace=namespace, field=FIELDS[arm]))
+
+
 def _first_k(services: RecallServices) -> int:
     return int(services.config.arm_depth * OVERFETCH)
-
-
-def _searcher(arm: str, vector: NDArray[np.float32], request: Request, services: RecallServices) -> Callable[[int], Hits]:
-    if arm in SPACES:
-        return lambda k: _vector_search(vector, SPACES[arm], k, request, services)
-    return lambda k: _word_search(FIELDS[arm], k, request, services)
-
-
-def _widen(
-    arm: str,
-    hits: Hits,
-    kept: Hits,
-    search: Callable[[int], Hits],
-    request: Request,
-    services: RecallServices,
-    vector: NDArray[np.float32],
-) -> Hits:
-    """Search further until `arm_depth` hits are visible or there are no more."""
-    depth = services.config.arm_depth
-    share = len(kept) / max(len(hits), 1)
-    if arm in SPACES and share < SMALL_SHARE:
-        exact = _exact(arm, vector, request, services)
-        if exact is not None:
-            return exact
-    k = len(hits)
-    while len(kept) < depth and len(hits) >= k and k < MAX_WIDENED:
-        k = min(MAX_WIDENED, max(k * 4, int(depth / max(share, 0.01) * OVERFETCH)))
-        hits = search(k)
-        seen = services.registry.visible([chunk_id for chunk_id, _ in hits], request.scope, request.as_of)
-        kept = [hit for hit in hits if hit[0] in seen]
-    if len(kept) < depth and len(hits) >= k and arm in SPACES:
-        exact = _exact(arm, vector, request, services, limit=None)
-        kept = kept if exact is None else exact
-    return kept[:depth]
-
-
-def _exact(
-    arm: str, vector: NDArray[np.float32], request: Request, services: RecallServices, *, limit: int | None = EXACT_IDS
-) -> Hits | None:
-    """Rank exactly what the scope sees, or return `None` where that is too much."""
-    ids = services.registry.visible_ids(request.scope, request.as_of, limit=limit or 10_000_000)
-    if ids is None:
-        return None
-    found = services.vector.search(vector, k=services.config.arm_depth, namespace=request.scope.namespace, space=SPACES[arm], among=ids)
-    return _pairs(found)
 
 
 def _vector_search(vector: NDArray[np.float32], space: VectorSpace, k: int, request: Request, services: RecallServices) -> Hits:

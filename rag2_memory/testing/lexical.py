@@ -9,7 +9,7 @@ import pytest
 
 from rag2_memory.records import LexicalDocument
 from rag2_memory.tiers.analysis import lexical_digest
-from rag2_memory.tiers.base import LexicalTier
+from rag2_memory.tiers.base import FilteringLexicalTier, LexicalTier
 
 Reopen = Callable[[], LexicalTier]
 
@@ -112,6 +112,17 @@ class LexicalTierContract:
         assert found(tier, "redis") == ["a"]
         assert found(tier, "redis", namespace="other") == ["b"]
         assert found(tier, "redis", namespace="nowhere") == []
+
+    def test_a_search_among_ids_ranks_just_those(self, tier: LexicalTier) -> None:
+        if not isinstance(tier, FilteringLexicalTier):
+            pytest.skip("this tier does not filter by id")
+        tier.upsert([document(f"d{i}", "redis " * (i + 1) + "queue", namespace="default" if i % 4 else "other") for i in range(40)])
+        everything = tier.search("redis queue", k=40, namespace="default")
+        chosen = [f"d{i}" for i in range(0, 40, 3)]
+        expected = [hit for hit in everything if hit.id in chosen]
+        for k in (1, 5, 40):
+            assert tier.search_among("redis queue", ids=[*chosen, "absent"], k=k, namespace="default") == expected[:k]
+        assert tier.search_among("redis", ids=[], k=5, namespace="default") == []
 
     def test_a_namespace_may_have_any_name(self, tier: LexicalTier) -> None:
         names = ["", " ", "a/../b", "Ünïcode 東京", "x" * 600, "a", "A", "con", "\x00"]

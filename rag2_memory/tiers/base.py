@@ -124,6 +124,14 @@ class LexicalTier(ABC):
         """Release the engine. Idempotent."""
 
 
+class FilteringLexicalTier(LexicalTier):
+    """A lexical tier that can rank some ids alone. With any other, a scope that sees little is served by searching further and further."""
+
+    @abstractmethod
+    def search_among(self, query: str, *, ids: Collection[str], k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
+        """Return what `search` would, had it skipped all other ids: same scores, same order (`test_a_search_among_ids_ranks_just_those`)."""
+
+
 class GraphTier(ABC):
     """Tier 2: the projection of entities, mentions and edges that traversal runs on. Every element carries the passage that evidences it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from rank_bm25 import BM25Okapi, BM25Plus
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.records import LexicalDocument
 from rag2_memory.tiers.analysis import Analyzer, lexical_digest
-from rag2_memory.tiers.base import LexicalField, LexicalTier
+from rag2_memory.tiers.base import FilteringLexicalTier, LexicalField
 from rag2_memory.types import Hit
 
 Variant = Literal["okapi", "plus"]
@@ -40,7 +40,7 @@ class _Okapi(BM25Okapi):  # type: ignore[misc]  # rank-bm25 has no types
         self.idf = {term: math.log(1 + (self.corpus_size - n + 0.5) / (n + 0.5)) for term, n in nd.items()}
 
 
-class RankBM25LexicalTier(LexicalTier):
+class RankBM25LexicalTier(FilteringLexicalTier):
     """Keeps analysed documents in memory and builds a model per namespace and field when it is searched after a write.
 
     Meant for tests and small memories: at 100,000 chunks a query takes a quarter of a second and a rebuild several. Nothing is durable.
@@ -78,6 +78,13 @@ class RankBM25LexicalTier(LexicalTier):
 
     def search(self, query: str, *, k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
         """See `LexicalTier.search`."""
+        return self._ranked(query, k=k, namespace=namespace, field=field, among=None)
+
+    def search_among(self, query: str, *, ids: Collection[str], k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
+        """See `FilteringLexicalTier.search_among`."""
+        return self._ranked(query, k=k, namespace=namespace, field=field, among=ids)
+
+    def _ranked(self, query: str, *, k: int, namespace: str, field: LexicalField, among: Collection[str] | None) -> list[Hit]:
         if k < 1:
             raise InvalidRequestError(f"got k={k}; needed at least 1 hit.")
         ids, model = self._model(namespace, field)
@@ -89,6 +96,9 @@ class RankBM25LexicalTier(LexicalTier):
             scores += weight * model.get_scores([term])
         holding = (i for i, frequencies in enumerate(model.doc_freqs) if any(term in frequencies for term in weights))
         hits = [Hit(ids[i], float(scores[i])) for i in holding]  # BM25+ scores every document, also those without a term
+        if among is not None:
+            chosen = frozenset(among)
+            hits = [hit for hit in hits if hit.id in chosen]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:k]
 
     def ids(self) -> Iterator[str]:

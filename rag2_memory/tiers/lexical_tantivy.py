@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ import tantivy
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, Rag2MemoryError
 from rag2_memory.records import LexicalDocument
 from rag2_memory.tiers.analysis import Analyzer, lexical_digest
-from rag2_memory.tiers.base import LexicalField, LexicalTier
+from rag2_memory.tiers.base import FilteringLexicalTier, LexicalField
 from rag2_memory.types import Hit
 
 WRITER_HEAP_BYTES = 30_000_000
@@ -41,7 +41,7 @@ _ENVIRONMENT = re.compile(r"os error|\bOs \{|\bLock|\bthread\b")
 """What tantivy says where the disk, a permission or another writer is at fault; everything else that it raises is about its files."""
 
 
-class TantivyLexicalTier(LexicalTier):
+class TantivyLexicalTier(FilteringLexicalTier):
     """One index per namespace, so that no namespace's documents touch the statistics, and thus the ranking, of another.
 
     Scores are BM25 with k1 = 1.2, b = 0.75 and idf = ln(1 + (N - n + 0.5) / (n + 0.5)); lengths above 40 terms are stored in steps of at most
@@ -91,6 +91,13 @@ class TantivyLexicalTier(LexicalTier):
 
     def search(self, query: str, *, k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
         """See `LexicalTier.search`."""
+        return self._ranked(query, k=k, namespace=namespace, field=field, among=None)
+
+    def search_among(self, query: str, *, ids: Collection[str], k: int, namespace: str, field: LexicalField = "text") -> list[Hit]:
+        """See `FilteringLexicalTier.search_among`."""
+        return self._ranked(query, k=k, namespace=namespace, field=field, among=ids)
+
+    def _ranked(self, query: str, *, k: int, namespace: str, field: LexicalField, among: Collection[str] | None) -> list[Hit]:
         if k < 1:
             raise InvalidRequestError(f"got k={k}; needed at least 1 hit.")
         index = self._index(_folder(namespace))
@@ -102,7 +109,8 @@ class TantivyLexicalTier(LexicalTier):
             terms = _rarest(weights, searcher, field)
             if not terms:
                 return []
-            hits = _first(searcher, tantivy.Query.boolean_query(self._clauses(terms, field)), k)
+            wanted = tantivy.Query.boolean_query(self._clauses(terms, field))
+            hits = _first(searcher, wanted if among is None else self._narrowed(wanted, among), k)
             scored = [Hit(_id(searcher, address), score) for score, address in hits]
         return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:k]
 
@@ -157,6 +165,11 @@ class TantivyLexicalTier(LexicalTier):
     def _clauses(self, terms: Mapping[str, float], field: str) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         queries = ((tantivy.Query.term_query(self._schema, field, term, index_option="freq"), weight) for term, weight in terms.items())
         return [(tantivy.Occur.Should, query if weight == 1.0 else tantivy.Query.boost_query(query, weight)) for query, weight in queries]
+
+    def _narrowed(self, query: tantivy.Query, among: Collection[str]) -> tantivy.Query:
+        """Have a query match only these ids, at the scores that it gives."""
+        chosen = tantivy.Query.const_score_query(tantivy.Query.term_set_query(self._schema, "id", list(among)), 0.0)
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, chosen)])
 
     def _holding(self, ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the folders whose index holds some of the ids, each with the digests of those it holds."""

@@ -38,6 +38,9 @@ from rag2_memory.tiers.sql_consolidation import SqlConsolidation
 from rag2_memory.tiers.sql_values import batched, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
+KEPT_SCOPES, KEPT_IDS = 64, 10_000
+"""Scopes whose visible ids are kept until their namespace changes, and how many of each at most (100 bytes per id)."""
+
 _GENERATION = select(t.namespaces.c.generation).where(t.namespaces.c.namespace == bindparam("name", type_=String))
 
 
@@ -54,6 +57,7 @@ class SqlRegistry(SqlConsolidation):
         self._lock = threading.RLock()
         self._canonical: dict[str, dict[str, str]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._few: dict[tuple[Scope, int], tuple[int, list[str] | None]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin)
@@ -176,8 +180,17 @@ class SqlRegistry(SqlConsolidation):
         return known[1]
 
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> list[str] | None:
+        generation, asked = self.generation(scope.namespace), (scope, limit)
+        known = self._few.get(asked)
+        if as_of is None and known is not None and known[0] == generation:
+            return known[1]
         with self._reading() as connection:
-            return sql_reading.visible_ids(connection, scope, as_of, limit)
+            found = sql_reading.visible_ids(connection, scope, as_of, limit)
+        if as_of is None and limit <= KEPT_IDS:
+            if len(self._few) >= KEPT_SCOPES:
+                self._few.clear()
+            self._few[asked] = (generation, found)
+        return found
 
     def chunks(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Chunk]:
         with self._reading() as connection:

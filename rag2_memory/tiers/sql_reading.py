@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, Row, Select, and_, func, select
+from sqlalchemy import Connection, FromClause, Integer, Row, Select, and_, bindparam, func, select
 
 from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_scopes import Sight, among, parameters, seen_chunks, seen_versions, sight_of
+from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, parameters, seen_chunks, seen_versions, sight_of
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
@@ -56,10 +56,15 @@ def size(connection: Connection, namespace: str) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
+@cache
+def _visible_ids(sight: Sight) -> Select[Any]:
+    return select(all_seen_chunks(sight).subquery().c.chunk_id).limit(bindparam("limit", type_=Integer))
+
+
 def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> list[str] | None:
     """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
-    query = seen_chunks(sight_of(scope, as_of), t.occurrences.c.chunk_id, picked=False).distinct().limit(limit + 1)
-    found = list(connection.execute(query, parameters(scope, as_of)).scalars())
+    values = parameters(scope, as_of) | {"limit": limit + 1}
+    found = list(connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalars())
     return None if len(found) > limit else found
 
 

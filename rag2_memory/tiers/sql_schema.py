@@ -70,6 +70,7 @@ documents = Table(
     Index("documents_by_uri", "namespace", "uri"),
     Index("documents_by_thread", "namespace", "thread_id", "turn_ordinal"),
     Index("documents_pending", "pending_version"),
+    Index("documents_open", "namespace", "restricted"),
     sqlite_with_rowid=False,
 )
 
@@ -79,6 +80,7 @@ permissions = Table(
     Column("document_key", String, nullable=False),
     Column("principal", String, nullable=False),
     PrimaryKeyConstraint("document_key", "principal"),
+    Index("permissions_by_principal", "principal", "document_key"),
     sqlite_with_rowid=False,
 )
 
