@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rag2_memory.commands import asking, cache, demonstrating, evaluating, graph, serving, upkeep, writing
+from rag2_memory.commands import asking, cache, consolidating, demonstrating, evaluating, graph, serving, upkeep, writing
 from rag2_memory.commands.terminal import EXIT_CODES_HELP, ExitCode, exit_code_of, fail, note
 from rag2_memory.errors import Rag2MemoryError
 
@@ -103,7 +103,10 @@ app.command(rich_help_panel=START)(writing.ingest)
 app.command(rich_help_panel=ASK)(asking.ask)
 app.command(rich_help_panel=ASK)(asking.search)
 app.command(rich_help_panel=ASK)(asking.facts)
+graph.app.command()(consolidating.merges)
+graph.app.command()(consolidating.decide)
 app.add_typer(graph.app, name="graph", rich_help_panel=ASK)
+app.command(rich_help_panel=ASK)(consolidating.communities)
 app.command("eval", rich_help_panel=ASK)(evaluating.evaluate)
 app.command(rich_help_panel=KEEP)(upkeep.status)
 app.command(rich_help_panel=KEEP)(writing.remember)
@@ -114,6 +117,7 @@ app.command(rich_help_panel=KEEP)(writing.restore)
 app.command(rich_help_panel=KEEP)(upkeep.verify)
 app.command(rich_help_panel=KEEP)(upkeep.repair)
 app.command(rich_help_panel=KEEP)(upkeep.rebuild)
+app.command(rich_help_panel=KEEP)(consolidating.consolidate)
 app.add_typer(cache.app, name="cache", rich_help_panel=KEEP)
 app.add_typer(serving.app, name="mcp", rich_help_panel=KEEP)
 
