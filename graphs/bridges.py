@@ -8,30 +8,34 @@ the passages. At most one walk, one search by words and two checks with the regi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rag2_memory.graphs.links import SUBJECTS_PER_ENTITY, document_of, visible_subgraph
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import Request
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.records import GraphEdge
-from rag2_memory.retrieval.fact_relevance import ASKED, asks_for_relation, may_ask_for, ranked_facts, without_relation
+from rag2_memory.records import GraphEdge, Subgraph
+from rag2_memory.retrieval.fact_relevance import ASKED, asks_for_relation, has_person, may_ask_for, ranked_facts, without_relation
 from rag2_memory.retrieval.facts import facts_about
 from rag2_memory.retrieval.fusion import LEXICAL_UNIT
-from rag2_memory.retrieval.graph_ranking import GraphSlice
+from rag2_memory.retrieval.graph_ranking import NAMED_WEIGHT, GraphSlice
 from rag2_memory.retrieval.plan import Plan
 from rag2_memory.types import Fact
 
 HITS_ASKED = 2
 """Best hits whose entities are asked for facts where the question names none that has some."""
 
-ENTITIES_ASKED = 12
-"""Entities of these hits, the rarest first."""
+ENTITIES_ASKED = 32
+"""Entities of these hits: what they are about first, then the rarest that they name."""
 
 EDGES_PER_ENTITY = 16
 """Edges of each that are looked at."""
 
-MAX_EDGES = 48
+FARTHER = 0.7
+"""What a fact counts that is two steps from what was started from, against one that touches it."""
+
+MAX_EDGES = 16
 """Edges whose facts are read, the nearest first."""
 
 MAX_BRIDGES = 4
@@ -62,6 +66,7 @@ def bridges(
     ranking: Sequence[tuple[str, float]],
     around: GraphSlice,
     known: Sequence[tuple[Fact, float]],
+    walked: Subgraph,
     request: Request,
     decided: Plan,
     services: RecallServices,
@@ -72,34 +77,52 @@ def bridges(
         ranking: Passages after the links were followed, best first.
         around: The graph around them.
         known: Facts of what the question names, with their relevance.
+        walked: The walk that gave them.
         request: What was asked.
         decided: The plan, with the entities and the time that the question names.
         services: Tiers.
     """
-    if not ranking or not asks_for_relation(request.query, services.schema):
+    asks_who = decided.features.question_type == "who"
+    if not ranking or not (asks_who or asks_for_relation(request.query, services.schema)):
         return Bridges()
     asked = [(fact, score) for fact, score in known if score >= ASKED]
     found: list[tuple[Fact, float]] = []
+    edges: Sequence[GraphEdge] = walked.edges
+    own = {entity for entity, _ in decided.entities}
     if not asked:
-        found = _facts_of_hits(ranking, around, request, decided, services)
-        asked = [(fact, score) for fact, score in found if score >= ASKED]
+        own = {entity for passage, entity in around.subjects if passage in [chunk_id for chunk_id, _ in ranking[:HITS_ASKED]]}
+        found, edges = _facts_of_hits(ranking, around, asks_who, request, decided, services)
+        asked = found
     chosen = _best(asked)
-    names = _names(chosen, request.query)
-    if not names:
+    ends = _far_ends(chosen, edges, own, request.query)
+    if not ends:
         return Bridges(facts=tuple(found))
     sureness = min(1.0, max(ranking[0][1], 0.0)) if found else 1.0
-    return Bridges(facts=tuple(found), lifts=_second_search(names, chosen, sureness, request, services), names=tuple(names))
+    covered = _text_of(ranking[0][0], request, services) if found else " ".join(name for _, name in decided.entities)
+    lifts = _second_search(list(ends.values()), chosen, covered, sureness, request, services)
+    for passage, gain in _pages(list(ends), lifts, dict(ranking), request, services).items():
+        lifts[passage] = lifts.get(passage, 0.0) + sureness * gain
+    return Bridges(facts=tuple(found), lifts=lifts, names=tuple(ends.values()))
+
+
+def nearer_first(ranked: Sequence[tuple[Fact, float]], walked: Subgraph, entities: Collection[str]) -> list[tuple[Fact, float]]:
+    """Let facts count less that do not touch what the question names."""
+    near = {edge.edge_id for edge in walked.edges if edge.subject_id in entities or edge.object_id in entities}
+    weighed = [(fact, score if fact.edge_id in near else FARTHER * score) for fact, score in ranked]
+    return sorted(weighed, key=lambda item: -item[1])
 
 
 def _facts_of_hits(
-    ranking: Sequence[tuple[str, float]], around: GraphSlice, request: Request, decided: Plan, services: RecallServices
-) -> list[tuple[Fact, float]]:
-    entities = _rarest(around, [chunk_id for chunk_id, _ in ranking[:HITS_ASKED]])
-    if not entities:
-        return []
+    ranking: Sequence[tuple[str, float]], around: GraphSlice, asks_who: bool, request: Request, decided: Plan, services: RecallServices
+) -> tuple[list[tuple[Fact, float]], Sequence[GraphEdge]]:
+    """Facts that the question asks for, of what the best hits are about or name, with their edges; where it asks who, only those about people."""
+    hits = [chunk_id for chunk_id, score in ranking[:HITS_ASKED] if score > 0]
+    weights = _anchors(around, {chunk_id: score / ranking[0][1] for chunk_id, score in ranking[:HITS_ASKED] if score > 0})
+    if not weights:
+        return [], ()
     walked = services.graph.neighbourhood(
         namespace=request.scope.namespace,
-        entities=entities,
+        entities=list(weights),
         hops=2,
         valid_from=decided.valid_from,
         valid_to=decided.valid_to,
@@ -107,10 +130,12 @@ def _facts_of_hits(
         mentions_per_entity=0,
         edges_per_entity=EDGES_PER_ENTITY,
     )
-    wanted = [edge for edge in walked.edges if may_ask_for(edge.predicate, request.query, services.schema)]
-    edges = _nearest(wanted, entities)[:MAX_EDGES]
+    nearby = _text_of(hits[0], request, services) if asks_who else ""
+    wanted = [edge for edge in walked.edges if may_ask_for(edge.predicate, f"{request.query} {nearby}", services.schema)]
+    near = {edge.edge_id: max(weights.get(edge.subject_id, 0.0), weights.get(edge.object_id, 0.0)) for edge in wanted}
+    edges = sorted(wanted, key=lambda edge: (-near[edge.edge_id], edge.edge_id))[:MAX_EDGES]
     if not edges:
-        return []
+        return [], ()
     facts = facts_about(
         services.registry,
         services.schema,
@@ -120,37 +145,76 @@ def _facts_of_hits(
         during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,
         edge_ids={edge.edge_id for edge in edges},
     )
-    return ranked_facts(facts, request.query, asks_who=decided.features.question_type == "who", schema=services.schema)
+    ranked = ranked_facts(facts, request.query, asks_who=asks_who, schema=services.schema, nearby=nearby)
+    asked = [(fact, score) for fact, score in ranked if score >= ASKED and (has_person(fact) or not asks_who)]
+    return sorted(((fact, score * (near.get(fact.edge_id) or FARTHER)) for fact, score in asked), key=lambda item: -item[1]), edges
 
 
-def _rarest(around: GraphSlice, passages: Sequence[str]) -> list[str]:
-    held = {entity for passage, entity in around.subjects if passage in passages}
-    held |= {entity for passage, entity, _ in around.mentions if passage in passages}
-    return sorted(held, key=lambda entity: (around.passage_counts.get(entity, 1), entity))[:ENTITIES_ASKED]
+def _anchors(around: GraphSlice, hits: Mapping[str, float]) -> dict[str, float]:
+    """Entities of hits with how much they count: the hit's score against the best one's, a little less where the hit only names them."""
+    weights: dict[str, float] = {}
+    for share, rows in ((1.0, around.subjects), (0.95, [(passage, entity) for passage, entity, _ in around.mentions])):
+        for passage, entity in rows:
+            if passage in hits:
+                weights[entity] = max(weights.get(entity, 0.0), share * hits[passage])
+    about = {entity for passage, entity in around.subjects if passage in hits}
+    order = sorted(weights, key=lambda entity: (entity not in about, around.passage_counts.get(entity, 1), entity))
+    return {entity: weights[entity] for entity in order[:ENTITIES_ASKED]}
 
 
-def _nearest(edges: Sequence[GraphEdge], entities: Iterable[str]) -> list[GraphEdge]:
-    near = set(entities)
-    return sorted(edges, key=lambda edge: (edge.subject_id not in near and edge.object_id not in near, edge.edge_id))
+def _text_of(chunk_id: str, request: Request, services: RecallServices) -> str:
+    return " ".join(chunk.index_text for chunk in services.registry.chunks([chunk_id], request.scope, request.as_of).values())
 
 
 def _best(asked: Sequence[tuple[Fact, float]]) -> list[Fact]:
-    best = max((score for _, score in asked), default=0.0)
-    return [fact for fact, score in asked if score >= best]
+    """The most relevant facts of each predicate that is asked for."""
+    best: dict[str, float] = {}
+    for fact, score in asked:
+        best[fact.predicate] = max(best.get(fact.predicate, 0.0), score)
+    return [fact for fact, score in asked if score >= best[fact.predicate]]
 
 
-def _names(facts: Sequence[Fact], question: str) -> list[str]:
-    """The ends of facts that the question does not name."""
+def _far_ends(facts: Sequence[Fact], edges: Sequence[GraphEdge], own: Collection[str], question: str) -> dict[str, str]:
+    """The entities, with their names, to which facts lead: neither what was started from nor what the question names."""
+    by_id = {edge.edge_id: edge for edge in edges}
     words = f" {normalize_name(question)} "
-    ends = dict.fromkeys(end for fact in facts for end in (fact.subject, fact.object))
-    return [end for end in ends if f" {normalize_name(end)} " not in words][:MAX_BRIDGES]
+    found: dict[str, str] = {}
+    for fact in facts:
+        edge = by_id.get(fact.edge_id)
+        for entity, name in ((edge.subject_id, fact.subject), (edge.object_id, fact.object)) if edge else ():
+            if entity not in own and f" {normalize_name(name)} " not in words:
+                found.setdefault(entity, name)
+    return dict(list(found.items())[:MAX_BRIDGES])
+
+
+def _pages(
+    entities: Sequence[str], gains: Mapping[str, float], scores: Mapping[str, float], request: Request, services: RecallServices
+) -> dict[str, float]:
+    """Lift the best passage of each document about what facts lead to, as for what a question names itself."""
+    around = services.graph.neighbourhood(
+        namespace=request.scope.namespace,
+        entities=entities,
+        subjects_per_entity=SUBJECTS_PER_ENTITY,
+        mentions_per_entity=0,
+        edges_per_entity=0,
+    )
+    about = visible_subgraph(around, request, services)
+    lifts: dict[str, float] = {}
+    for entity in entities:
+        best: dict[str, str] = {}
+        passages = sorted(link.passage_id for link in about.links if link.entity_id == entity and link.kind == "subject")
+        for passage in sorted(passages, key=lambda each: -(gains.get(each, 0.0) + scores.get(each, 0.0))):
+            best.setdefault(document_of(passage), passage)
+        for passage in best.values():
+            lifts[passage] = max(lifts.get(passage, 0.0), NAMED_WEIGHT / len(best))
+    return lifts
 
 
 def _second_search(
-    names: Sequence[str], facts: Sequence[Fact], sureness: float, request: Request, services: RecallServices
-) -> Mapping[str, float]:
-    """Search for each name with what is left of the question once the facts are taken out of it."""
-    rest = without_relation(_WORD.findall(request.query), facts, services.schema)
+    names: Sequence[str], facts: Sequence[Fact], covered: str, sureness: float, request: Request, services: RecallServices
+) -> dict[str, float]:
+    """Search for each name with what is left of the question once the facts, and what the first step covers, are taken out of it."""
+    rest = without_relation(_WORD.findall(request.query), facts, services.schema, covered=covered)
     gains: dict[str, float] = {}
     for name in names:
         hits = services.lexical.search(" ".join([name, *rest]), k=SEARCH_DEPTH, namespace=request.scope.namespace)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import Request
-from rag2_memory.records import Subgraph
+from rag2_memory.records import GraphLink, Subgraph
 from rag2_memory.retrieval.graph_ranking import GraphSlice
 
 HITS_LINKED = 100
@@ -14,6 +14,9 @@ HITS_LINKED = 100
 
 HITS_FOLLOWED = 10
 """Best fused hits from which the passages about what they name are fetched."""
+
+PAGES_NAMED = 8
+"""Passages about what the query names that are treated as hits, wherever the first search ranked them."""
 
 SUBJECTS_PER_ENTITY = 8
 """Passages about one entity that are fetched; a subject with more is too broad to point anywhere."""
@@ -24,28 +27,47 @@ def graph_slice(
 ) -> GraphSlice:
     """Return the graph around the best hits and what the query names."""
     hits = [chunk_id for chunk_id, _ in ranking]
+    asked = set(entities)
+    pages = list(dict.fromkeys(link.passage_id for link in walked.links if link.kind == "subject" and link.entity_id in asked))[
+        :PAGES_NAMED
+    ]
     namespace = request.scope.namespace
     own = services.graph.neighbourhood(
-        namespace=namespace, passages=hits[:HITS_LINKED], subjects_per_entity=0, mentions_per_entity=0, edges_per_entity=0
+        namespace=namespace,
+        passages=list(dict.fromkeys([*hits[:HITS_LINKED], *pages])),
+        subjects_per_entity=0,
+        mentions_per_entity=0,
+        edges_per_entity=0,
     )
     near = services.graph.neighbourhood(
         namespace=namespace,
-        passages=hits[:HITS_FOLLOWED],
+        passages=list(dict.fromkeys([*hits[:HITS_FOLLOWED], *pages])),
         entities=entities,
         subjects_per_entity=SUBJECTS_PER_ENTITY,
         mentions_per_entity=0,
         edges_per_entity=0,
     )
-    near = visible_subgraph(near, request, services, known=set(hits))
+    near = visible_subgraph(near, request, services, known={*hits, *pages})
     links = {(link.passage_id, link.entity_id, link.kind): link for part in (own, near, walked) for link in part.links}
+    degrees = {**own.degrees, **near.degrees, **walked.degrees}
     return GraphSlice(
         mentions=[(link.passage_id, link.entity_id, link.weight) for link in links.values() if link.kind == "mention"],
         subjects=[(link.passage_id, link.entity_id) for link in links.values() if link.kind == "subject"],
         relations=[(edge.subject_id, edge.object_id, 1.0) for edge in walked.edges],
         passages=services.registry.size(namespace),
-        passage_counts={**own.degrees, **near.degrees, **walked.degrees},
+        passage_counts=degrees,
+        page_counts=_broad(links.values(), degrees),
         pages={passage: document_of(passage) for passage, _, _ in links},
     )
+
+
+def _broad(links: Iterable[GraphLink], degrees: Mapping[str, int]) -> dict[str, int]:
+    """Entities that more documents are about than were fetched, with the most that it can be: every row fetched was of another document."""
+    about: dict[str, set[str]] = {}
+    for link in links:
+        if link.kind == "subject":
+            about.setdefault(link.entity_id, set()).add(document_of(link.passage_id))
+    return {entity: degrees.get(entity, len(found)) for entity, found in about.items() if len(found) >= SUBJECTS_PER_ENTITY}
 
 
 def visible_subgraph(subgraph: Subgraph, request: Request, services: RecallServices, *, known: set[str] | None = None) -> Subgraph:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rag2_memory.graphs.arm_nodes import with_relevance
 from rag2_memory.graphs.arms import visible_arms
-from rag2_memory.graphs.bridges import bridges
+from rag2_memory.graphs.bridges import bridges, nearer_first
 from rag2_memory.graphs.dated import dated_first
 from rag2_memory.graphs.event_dates import event_dates
 from rag2_memory.graphs.links import graph_slice
@@ -107,18 +107,19 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
     request, ranking, facts = request_of(state), state["ranking"], state.get("facts") or []
     entities = [entity for entity, _ in decided.entities]
     with stage("follow_links") as current:
+        walked = state.get("subgraph") or Subgraph()
+        ranked = nearer_first(with_relevance(facts, request, decided, services), walked, entities)
         try:
             ranking = dated_first(ranking, request, decided, services)
-            around = graph_slice(ranking, state.get("subgraph") or Subgraph(), entities, request, services)
+            around = graph_slice(ranking, walked, entities, request, services)
+            result = rank_with_graph(
+                dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
+            )
+            bridged = bridges(result.ranking, around, ranked, walked, request, decided, services)
         except Exception as exc:  # as for the arms: without the graph the fused ranking stands
             logger.warning("links could not be followed: %s", exc)
             current.note(degraded=f"{type(exc).__name__}: {exc}")
             return {"degraded": {"graph": f"{type(exc).__name__}: {exc}"}, "trace": [current.record]}
-        result = rank_with_graph(
-            dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
-        )
-        ranked = with_relevance(facts, request, decided, services)
-        bridged = bridges(result.ranking, around, ranked, request, decided, services)
         stating = evidence_lifts([*ranked, *bridged.facts])
         for chunk_id, gain in bridged.lifts.items():
             stating[chunk_id] = stating.get(chunk_id, 0.0) + gain

@@ -58,7 +58,9 @@ def document_aliases(document: str, title: str, heading: str, document_id: str, 
     names = [title.strip(), "" if _LABELLED.match(title.strip()) else document]
     names += [_bare_title(title), _first_heading(title, heading)] if node_type else []
     names.append(file_alias(document_id))
-    chain = list({key: name for name in names if (key := normalize_name(name))}.values())
+    labelled = _LABELLED.match(title.strip())
+    given = {normalize_name(labelled["rest"])} if labelled else set()
+    chain = list({key: name for name in names if (key := normalize_name(name)) and key not in given}.values())
     for name, other in pairwise(chain):
         yield NamedEntity(name=name, type=node_type, kind="subject", properties={ALIASES: [other]})
         yield NamedEntity(name=other, type=node_type, kind="subject")

@@ -79,7 +79,7 @@ USE = (
     r"|requires?|required|needs?|needed|uses?|used|using|consumes?|consumed|calls?|imports?|imported|queries|queried|reads? from"
     r"|writes to|wrote to|talks to|connects? to|subscribes? to|(?:is |are |was )?(?:backed|powered) by|wraps?|invokes?"
     r"|asks?|reads? (?:(?:a|the|its) )?(?:replica|copy|snapshot|stream|feed|mirror) of"
-    r"|(?:gets?|builds?|takes?|pulls?|receives?|fetch(?:es)?|loads?) [^.;,]{1,40}? from"
+    r"|(?:gets?|builds?|pulls?|receives?|fetch(?:es)?|loads?) [^.;,]{1,40}? from"
     r"|stores? (?:its |their |all )?[a-z]+ in|keeps? (?:its |their )?[a-z]+ in"
 )
 UPDATED = (

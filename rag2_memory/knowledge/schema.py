@@ -112,7 +112,7 @@ DEFAULT_PREDICATES: tuple[Predicate, ...] = (
         range=("Project", "Component"),
         properties=("type", "version_constraint"),
         aliases=("depends on", "depend on", "relies on", "requires", "uses", "runs on", "is built on"),
-        asked_by=tuple("dependency dependencies need needs relies part component takes reads fed backed database".split()),
+        asked_by=tuple("dependency dependencies need needs relies part takes reads fed backed database".split()),
         description="Needs it to work, or is made of it.",
     ),
     Predicate(

@@ -59,12 +59,14 @@ def facts_about(
     wanted = [assertion for assertion in touching if chosen is None or assertion.edge_id in chosen]
     canonical = _canonical(registry, scope, wanted)
     rivals = {entity for _, _, entity in exclusive_slots(wanted, schema, canonical=canonical)} - set(entity_ids)
-    every = _with(touching, registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, rivals)), as_of=when))
+    every = touching
+    if rivals:
+        every = _with(touching, registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, rivals)), as_of=when))
     canonical |= _canonical(registry, scope, every)
     chunks = registry.chunks({assertion.chunk_id for assertion in wanted}, scope, when)
     facts = facts_at(
         every,
-        entities=_named_entities(registry, every, canonical, scope, when),
+        entities=_named_entities(registry, wanted, canonical, scope, when),
         schema=schema,
         as_of=as_of,
         during=during,
