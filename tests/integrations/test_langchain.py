@@ -22,7 +22,6 @@ from pydantic import ValidationError
 
 from rag2_memory import ClosedMemoryError, Document, InvalidRequestError, Memory, Scope
 from rag2_memory.integrations.langchain import MemoryRetriever, memory_tools
-from rag2_memory.knowledge.llm_extraction import LLMExtractor
 from rag2_memory.testing.fakes import FakeEmbedder
 
 DOCUMENTS = [Document(id=f"d{i}", text=f"Giraffe number {i} eats leaves.") for i in range(8)]
@@ -192,7 +191,7 @@ def test_parts_of_langchain_can_be_used_as_they_are() -> None:
         "embedder": DeterministicFakeEmbedding(size=16),
         "splitter": RecursiveCharacterTextSplitter(chunk_size=40, chunk_overlap=0),
         "reranker": _PrefersPageTwo(),
-        "extractor": LLMExtractor(model, mode="text"),
+        "extractor": model,
     }
     with Memory.in_memory(**parts) as memory:
         assert memory.ingest(_Loader()).added == ("castle.pdf#page=1", "castle.pdf#page=2")
@@ -201,3 +200,22 @@ def test_parts_of_langchain_can_be_used_as_they_are() -> None:
             assert memory.search(query, k=3)[0].document_id == "castle.pdf#page=2"
         assert all(len(passage.text) <= 40 for passage in memory.search("bell", k=5, route="lexical"))
         assert memory.services.embedder.dimensions == 16
+
+
+def test_a_chat_model_reads_what_the_patterns_cannot() -> None:
+    relation = {
+        "subject": "Priya Raman",
+        "predicate": "LEAD_ARCHITECT_OF",
+        "object": "Project Alpha",
+        "quote": "Alpha answers to Priya Raman now.",
+    }
+    answer = {"passages": [{"id": "p1", "entities": [{"name": "Project Alpha", "type": "Project"}], "relations": [relation]}]}
+    model = GenericFakeChatModel(messages=iter([AIMessage(json.dumps(answer))]))
+    with Memory.in_memory(embedder=FakeEmbedder(), extractor=model) as memory:
+        memory.ingest(Document(id="note", text="Project Alpha has a new lead. Alpha answers to Priya Raman now."))
+        assert [(fact.subject, fact.predicate) for fact in memory.facts("Project Alpha")] == [("Priya Raman", "LEAD_ARCHITECT_OF")]
+
+
+def test_what_reads_nothing_is_no_extractor() -> None:
+    with pytest.raises(InvalidRequestError, match="extractor"):
+        Memory.in_memory(embedder=FakeEmbedder(), extractor="gpt")
