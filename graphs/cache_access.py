@@ -120,7 +120,7 @@ def exact_hit(request: Request, services: RecallServices) -> Found | None:
 def context_of(entry: CacheEntry, request: Request) -> Context:
     """Return an entry's context for a request."""
     context = _read(entry.payload)
-    return replace(context, query=request.query, trace=dict(context.trace))
+    return replace(context, query=request.query, trace=dict(context.trace), citations=dict(context.citations))
 
 
 @lru_cache(maxsize=CONTEXTS_READ)

@@ -1,8 +1,9 @@
-"""Measures the semantic cache: times by size, what coherence costs an ingest, and how well the guard decides.
+"""Measures the semantic cache: times by size, through a whole memory, what coherence costs an ingest, and how well the guard decides.
 
 Run: python -m tests.benchmarks.bench_cache [--entries 10000 100000] [--data BENCH] [--cache FOLDER] [--list]
 
-Without --data only the times are measured, on clustered random vectors. BENCH/paraphrase/pairs.jsonl holds question pairs (a, b, label);
+Without --data only the times are measured, on clustered random vectors and a fake embedder, whose few hundredths of a millisecond per question stand
+for the embedding. BENCH/paraphrase/pairs.jsonl holds question pairs (a, b, label);
 their vectors are computed once and kept in the cache folder. --list prints every false hit of the guarded cache.
 """
 
@@ -15,16 +16,25 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag2_memory import Document, Memory
 from rag2_memory.config import MemoryConfig
+from rag2_memory.graphs import cache_access
+from rag2_memory.graphs.cache_access import follow_writes, look_up
+from rag2_memory.graphs.recall import build_recall_graph
+from rag2_memory.graphs.services import RecallServices
+from rag2_memory.graphs.state import request_of
 from rag2_memory.records import CacheEntry
 from rag2_memory.retrieval.cache_guard import EVIDENCE_COSINE, guard
 from rag2_memory.retrieval.coherence import Addition, RequestKey, affected, dependencies, request_key
+from rag2_memory.testing.fakes import FakeEmbedder
 from rag2_memory.tiers.cache_semantic import SemanticCache
 from rag2_memory.types import Scope
 
@@ -41,6 +51,12 @@ PAYLOAD = "x" * 8_000
 CHUNKS = 1_000
 CHUNKS_PER_SECOND = 40
 """Ingestion's speed, bound by embedding on two cores."""
+
+SITES = 1_000
+"""Documents of the memory that is asked, some ten times what an arm returns."""
+
+ASKED = 200
+BUDGET = 4_000
 
 THRESHOLDS = (0.85, 0.9, 0.95)
 
@@ -69,14 +85,14 @@ def filling(matrix: NDArray[np.float32], rng: np.random.Generator) -> list[Cache
     watched = rng.integers(0, 50 * len(matrix), (len(matrix), WATCHED))
     entries = []
     for number, vector in enumerate(matrix):
-        key, question = question_key(number)
+        key, asked = question_key(number)
         chunks = [f"chunk-{at}" for at in watched[number].tolist()]
         entries.append(
             CacheEntry(
                 key=key.key,
                 namespace="default",
                 partition=key.partition,
-                query=question,
+                query=asked,
                 vector=tuple(vector.tolist()),
                 payload=PAYLOAD,
                 dependencies=dependencies(generation=1, scope=Scope(), floors={"chunks": 0.45}, chunks=chunks),
@@ -87,8 +103,8 @@ def filling(matrix: NDArray[np.float32], rng: np.random.Generator) -> list[Cache
 
 def question_key(number: int) -> tuple[RequestKey, str]:
     """Return a question and its key."""
-    question = f"question {number}?"
-    return request_key(question, scope=Scope()), question
+    asked = f"question {number}?"
+    return request_key(asked, scope=Scope()), asked
 
 
 def exact_hit(cache: SemanticCache, number: int) -> CacheEntry | None:
@@ -146,6 +162,78 @@ def measure_coherence(cache: SemanticCache, rng: np.random.Generator) -> None:
     print(f"  ingest of {CHUNKS:,} chunks: {told}: {share:.1%} of the ingest", flush=True)
 
 
+def site(number: int) -> Document:
+    """Return a document that one question asks for."""
+    return Document(
+        id=f"site-{number}", text=f"The gateway of site {number} listens on port {8000 + number}. It is looked after by team {number % 7}."
+    )
+
+
+def question(number: int, *, reworded: bool = False) -> str:
+    """Ask for a site's port."""
+    return f"On which port does site {number} listen?" if reworded else f"Which port does site {number} listen on?"
+
+
+def measure_recall(entries: int, folder: Path) -> None:
+    """Time whole recalls with a cache that holds so many questions of the same kind of request."""
+    rng = np.random.default_rng(1)
+    config = MemoryConfig(cache_max_entries=entries + 2_000, cache_max_bytes=1 << 40)
+    with Memory.open(folder / f"memory-{entries}", embedder=FakeEmbedder(DIMENSIONS), config=config) as memory:
+        memory.ingest([site(number) for number in range(SITES)])
+        cache = memory.services.cache
+        assert isinstance(cache, SemanticCache)
+        partition = look_up(cache, request_of({"query": question(0), "budget": BUDGET}), memory.services).partition
+        for entry in filling(vectors(entries, rng), rng):
+            cache.put(replace(entry, partition=partition))
+        print(f"recall with {entries:,} cached questions, {SITES:,} documents")
+        asked = range(ASKED)
+        recall = partial(memory.recall, budget=BUDGET)
+        off = build_recall_graph(replace(memory.services, cache=None)).compile()
+        recall(question(SITES - 1))  # loads what is loaded late
+        off.invoke({"query": question(SITES - 1), "budget": BUDGET})
+        timed("without a cache", [partial(off.invoke, {"query": question(at), "budget": BUDGET}) for at in asked])
+        timed("miss", [partial(recall, question(at)) for at in asked])
+        timed("exact hit", [partial(recall, question(at)) for at in asked])
+        timed("embedding alone", [partial(memory.services.embedder.embed, [question(at)]) for at in asked])
+        timed("semantic hit", [partial(recall, question(at, reworded=True)) for at in asked])
+        print(f"  outcomes {told(memory)}")
+        measure_writes(memory, asked)
+
+
+def measure_writes(memory: Memory, asked: Sequence[int]) -> None:
+    """Print what unrelated writes leave of the cache, and what following a large ingest costs."""
+    recall = partial(memory.recall, budget=BUDGET)
+    before = told(memory)
+    memory.ingest(Document(id="zoo", text="Zebras graze near rivers, and nobody minds them."))
+    timed("after an unrelated document", [partial(recall, question(at)) for at in asked])
+    after = told(memory)
+    print(f"  kept {after['revalidated'] - before['revalidated']} of {len(asked)}, searched again and found right; {after}")
+    timed("and once more", [partial(recall, question(at)) for at in asked])
+    memory.ingest(Document(id="zoo-2", text="Zebras rest at noon."))
+    allowed = partial(recall, max_stale_seconds=3_600)
+    timed("after another, an hour's age allowed", [partial(allowed, question(at)) for at in asked])
+    texts = [" ".join(f"w{word}" for word in words) for words in np.random.default_rng(2).integers(0, 5_000, (CHUNKS, 90)).tolist()]
+    taken: list[float] = []
+
+    def follow(services: RecallServices) -> int:
+        started = time.perf_counter()
+        dropped = follow_writes(services)
+        taken.append(time.perf_counter() - started)
+        return dropped
+
+    with patch.object(cache_access, "follow_writes", follow):
+        report_of = memory.ingest([Document(id=f"bulk-{at}", text=text) for at, text in enumerate(texts)])
+    share = sum(taken) * CHUNKS_PER_SECOND / report_of.chunks
+    print(f"  following an ingest of {report_of.chunks:,} chunks: {1_000 * sum(taken):.0f} ms, {share:.1%} of its time", flush=True)
+
+
+def told(memory: Memory) -> Counter[str]:
+    """Return what look-ups came to so far."""
+    assert memory.services.cache is not None
+    outcomes = memory.services.cache.statistics().outcomes
+    return Counter({name: count for name, count in outcomes.items() if name in ("exact", "semantic", "revalidated", "miss", "invalidated")})
+
+
 def pair_vectors(pairs: Sequence[dict[str, str]], folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the vectors of both sides, computed once."""
     from rag2_memory.embedders import SentenceTransformerEmbedder
@@ -199,6 +287,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for entries in options.entries:
             measure_times(entries, Path(temporary))
+            measure_recall(entries, Path(temporary))
         if options.data is not None:
             folder = options.cache or Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
