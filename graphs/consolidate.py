@@ -1,8 +1,8 @@
 """The consolidation graph: what is done to a memory at night.
 
     START → read_pending ─more→ read_pending
-                └done→ resolve_names → group_documents ─more→ group_documents
-                                             └done→ propose_archive → END
+                └done→ resolve_names → plan_communities → store_communities ─more→ store_communities
+                                                               └done→ propose_archive → END
 
 Each step finds its work in the registry and leaves it there, batch by batch, so that a run that was killed is gone on with by the next one.
 """
@@ -53,6 +53,8 @@ class ConsolidationServices:
     clock: Callable[[], datetime]
     turn: Callable[[], AbstractContextManager[None]]
     """Keeps other writers out for one step."""
+    look: Callable[[], AbstractContextManager[None]]
+    """Keeps the memory open for one step that only reads, however long it takes."""
     settle: Callable[[], None]
     """Has indexes and cache follow the registry."""
     archive: Callable[[str, str], None]
@@ -96,14 +98,18 @@ class ConsolidationState(TypedDict, total=False):
     """Written by `resolve_names`: merges taken back, because nothing states any longer what they rested on."""
     waiting: int
     """Written by `resolve_names`: length of the review queue."""
-    planned: list[Community] | None
-    """Written by `group_documents`: communities that are still to be summarised and stored; `None` before they are planned."""
+    cursors: dict[str, str]
+    """Written by `read_pending`: by namespace, the document that reading has come to."""
+    planned: list[Community]
+    """Written by `plan_communities`, shortened by `store_communities`: communities that are still to be summarised and stored."""
+    outdated: list[str]
+    """Written by `plan_communities`, emptied by `store_communities`: ids of communities that no longer hold."""
     formed: Annotated[list[Community], add]
-    """Added to by `group_documents`."""
+    """Added to by `store_communities`, in a dry run by `plan_communities`."""
     kept: int
-    """Written by `group_documents`: communities that stay as they are."""
+    """Written by `plan_communities`: communities that stay as they are."""
     dropped: int
-    """Written by `group_documents`: communities that no longer hold."""
+    """Written by `plan_communities`: how many no longer hold."""
     faded: list[FadedDocument]
     """Written by `propose_archive`: what is proposed, and what its facts keep."""
     archived: list[str]
@@ -114,14 +120,18 @@ Node = Callable[[ConsolidationState, ConsolidationServices], dict[str, Any]]
 
 
 def read_pending(state: ConsolidationState, services: ConsolidationServices) -> dict[str, Any]:
-    """Read one batch of chunks that the extractor has not read. Reads: namespaces, dry_run. Writes: read, statements, failure, unread."""
+    """Read one batch of chunks that the extractor has not read. Reads: namespaces, dry_run, cursors. Writes: read, statements, failure, unread, cursors."""
     wanted = services.reader.name if services.rereads else None
     if services.reader.extractor is None:
         return {"unread": 0}
     if state["dry_run"]:
         return {"unread": sum(len(services.registry.unread(name, extractor=wanted)) for name in state["namespaces"])}
+    cursors = state.get("cursors") or {}
     for namespace in state["namespaces"]:
-        pending = services.registry.unread(namespace, extractor=wanted, limit=services.batch_chunks)
+        after = cursors.get(namespace, "")
+        pending = services.registry.unread(namespace, extractor=wanted, after=after, limit=services.batch_chunks)
+        if not pending and after:  # what was taken in meanwhile may stand before
+            pending = services.registry.unread(namespace, extractor=wanted, limit=services.batch_chunks)
         if not pending:
             continue
         batch = _whole_documents(pending, services.batch_chunks)
@@ -131,7 +141,7 @@ def read_pending(state: ConsolidationState, services: ConsolidationServices) -> 
             left = sum(len(services.registry.unread(name, extractor=wanted)) for name in state["namespaces"])
             return {"failure": str(exc), "unread": left}
         services.settle()
-        return {"read": len(batch), "statements": statements}
+        return {"read": len(batch), "statements": statements, "cursors": {**cursors, namespace: batch[-1].document_key}}
     return {"unread": 0}
 
 
@@ -153,22 +163,26 @@ def resolve_names(state: ConsolidationState, services: ConsolidationServices) ->
     return {"decided": decided, "withdrawn": withdrawn, "waiting": _waiting(registry, names), "strays": strays}
 
 
-def group_documents(state: ConsolidationState, services: ConsolidationServices) -> dict[str, Any]:
-    """Plan the communities; then summarise and store one at a time. Reads: namespaces, dry_run, planned. Writes: planned, formed, kept, dropped."""
-    planned = state.get("planned")
-    if planned is None:
-        changes = [services.communities.plan(name) for name in state["namespaces"]]
-        formed = [community for change in changes for community in change.formed]
-        told = {"kept": sum(len(change.kept) for change in changes), "dropped": sum(len(change.dropped) for change in changes)}
-        if state["dry_run"]:
-            return told | {"planned": [], "formed": formed}
-        gone = [key for change in changes for key in change.dropped]
-        services.registry.change_communities(drop=gone, now=services.clock())
-        return told | {"planned": formed}
-    if not planned:
-        return {}
-    stored = services.communities.store(planned[0])
-    return {"planned": planned[1:], "formed": [stored] if stored is not None else []}
+def plan_communities(state: ConsolidationState, services: ConsolidationServices) -> dict[str, Any]:
+    """Group documents; other writers go on meanwhile. Reads: namespaces, dry_run. Writes: planned, outdated, kept, dropped, formed."""
+    changes = [services.communities.plan(name) for name in state["namespaces"]]
+    formed = [community for change in changes for community in change.formed]
+    outdated = [key for change in changes for key in change.dropped]
+    told = {"kept": sum(len(change.kept) for change in changes), "dropped": len(outdated)}
+    if state["dry_run"]:
+        return told | {"planned": [], "outdated": [], "formed": formed}
+    return told | {"planned": formed, "outdated": outdated}
+
+
+def store_communities(state: ConsolidationState, services: ConsolidationServices) -> dict[str, Any]:
+    """Drop what no longer holds; then summarise and store one community. Reads: planned, outdated. Writes: planned, outdated, formed."""
+    if state["outdated"]:
+        services.registry.change_communities(drop=state["outdated"], now=services.clock())
+    if not state["planned"]:
+        return {"outdated": []}
+    first, *rest = state["planned"]
+    stored = services.communities.store(first)
+    return {"outdated": [], "planned": rest, "formed": [stored] if stored is not None else []}
 
 
 def propose_archive(state: ConsolidationState, services: ConsolidationServices) -> dict[str, Any]:
@@ -216,7 +230,6 @@ def consolidate(
         "half_life_days": half_life_days,
         "archive_below": archive_below,
         "archive": archive,
-        "planned": None,
     }
     graph: Any = build_consolidation_graph(services).compile(name="rag2_consolidate")
     for mode, part in graph.stream(state, {"recursion_limit": STEPS_AT_MOST}, stream_mode=["updates", "values"]):
@@ -261,19 +274,21 @@ def _cost(reader: ReadKnowledge) -> dict[str, int]:
 def build_consolidation_graph(services: ConsolidationServices) -> StateGraph[Any, Any, Any, Any]:
     """Return the graph, not yet compiled; run it with `recursion_limit=STEPS_AT_MOST`."""
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(ConsolidationState)
-    for node in (read_pending, resolve_names, group_documents, propose_archive):
-        builder.add_node(node.__name__, _bound(node, services))
+    for node in (read_pending, resolve_names, store_communities, propose_archive):
+        builder.add_node(node.__name__, _bound(node, services, services.turn))
+    builder.add_node("plan_communities", _bound(plan_communities, services, services.look))
     builder.add_edge(START, "read_pending")
     builder.add_conditional_edges("read_pending", _read_all, {"more": "read_pending", "done": "resolve_names"})
-    builder.add_edge("resolve_names", "group_documents")
-    builder.add_conditional_edges("group_documents", _grouped_all, {"more": "group_documents", "done": "propose_archive"})
+    builder.add_edge("resolve_names", "plan_communities")
+    builder.add_edge("plan_communities", "store_communities")
+    builder.add_conditional_edges("store_communities", _stored_all, {"more": "store_communities", "done": "propose_archive"})
     builder.add_edge("propose_archive", END)
     return builder
 
 
-def _bound(node: Node, services: ConsolidationServices) -> Callable[..., dict[str, Any]]:
+def _bound(node: Node, services: ConsolidationServices, guard: Callable[[], AbstractContextManager[None]]) -> Callable[..., dict[str, Any]]:
     def bound(state: ConsolidationState) -> dict[str, Any]:
-        with services.turn():
+        with guard():
             return node(state, services)
 
     bound.__name__, bound.__doc__ = node.__name__, node.__doc__
@@ -284,7 +299,7 @@ def _read_all(state: ConsolidationState) -> str:
     return "done" if "unread" in state else "more"
 
 
-def _grouped_all(state: ConsolidationState) -> str:
+def _stored_all(state: ConsolidationState) -> str:
     return "more" if state.get("planned") else "done"
 
 

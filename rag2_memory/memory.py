@@ -728,6 +728,7 @@ class Memory:
                 ),
                 clock=services.clock,
                 turn=self._write_turn,
+                look=self._reading,
                 settle=self._follow,
                 archive=lambda document_id, where: self.archive(document_id, namespace=where),
             ),

@@ -145,7 +145,7 @@ def _progress(*, step: str, update: Mapping[str, Any]) -> None:
         return
     if step == "read_pending" and update.get("read"):
         note(f"read {count(update['read'], 'chunk')}")
-    elif step == "group_documents" and update.get("formed"):
+    elif step == "store_communities" and update.get("formed"):
         note(f"grouped {', '.join(str(len(community.members)) for community in update['formed'])} documents")
 
 

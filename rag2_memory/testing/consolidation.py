@@ -70,7 +70,10 @@ class ConsolidationContract:
         assert {item.chunk_id for item in registry.unread("default", extractor="two")} == {read, names_only}
         assert registry.unread("elsewhere") == []
         registry.keep_answer(names_only, "two", "{}")
-        assert len(registry.unread("default", extractor="two", limit=1)) == 1
+        (first,) = registry.unread("default", extractor="two", limit=1)
+        assert registry.unread("default", extractor="two")[0] == first
+        later = max(document_key("default", name) for name in "ab")
+        assert [item.document_key for item in registry.unread("default", extractor="two", after=later)] == [later]
         registry.deepen([names_only], mentioning(names_only, "tea", extractor="two"), now=START)
         assert registry.unread("default") == []
         assert [item.chunk_id for item in registry.unread("default", extractor="two")] == [read]

@@ -20,8 +20,11 @@ class ConsolidationTier(ABC):
 
     # --- reading later ----------------------------------------------------------------------------------------------------------------
     @abstractmethod
-    def unread(self, namespace: str, *, extractor: str | None = None, limit: int | None = None) -> list[UnreadChunk]:
-        """Return published chunks that this extractor has not read, or that none has read, document by document and in their order."""
+    def unread(self, namespace: str, *, extractor: str | None = None, after: str = "", limit: int | None = None) -> list[UnreadChunk]:
+        """Return published chunks that this extractor has not read, or that none has read, in the order of documents' keys and of their chunks.
+
+        `after` names the document to begin with: a long reading need not walk again what it has read.
+        """
 
     @abstractmethod
     def deepen(self, chunk_ids: Collection[str], knowledge: Knowledge, *, now: datetime) -> int:

@@ -45,7 +45,7 @@ class SqlConsolidation(RegistryTier):
         """Return a connection inside a transaction."""
 
     # --- reading later ----------------------------------------------------------------------------------------------------------------
-    def unread(self, namespace: str, *, extractor: str | None = None, limit: int | None = None) -> list[UnreadChunk]:
+    def unread(self, namespace: str, *, extractor: str | None = None, after: str = "", limit: int | None = None) -> list[UnreadChunk]:
         read = exists().where(d.readings.c.chunk_id == t.occurrences.c.chunk_id)
         if extractor is not None:
             read = read.where(d.readings.c.extractor == extractor)
@@ -53,7 +53,7 @@ class SqlConsolidation(RegistryTier):
         query = (
             select(t.occurrences.c.chunk_id, t.occurrences.c.document_key, granted.scalar_subquery().label("principal"))
             .join(t.documents, _PUBLISHED)
-            .where(t.documents.c.namespace == namespace, ~read)
+            .where(t.documents.c.namespace == namespace, t.occurrences.c.document_key >= after, ~read)
             .order_by(t.occurrences.c.document_key, t.occurrences.c.ordinal)
         )
         with self._reading() as connection:
