@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from rag2_memory import Document, Memory
 from rag2_memory.embedders import SentenceTransformerEmbedder
 from rag2_memory.testing.fakes import FakeEmbedder
+from tests.benchmarks.timing import timed
 
 QUERIES = 60
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "corpus"
@@ -65,16 +66,6 @@ def synthetic(chunks: int) -> list[Document]:
         )
         for i in range(chunks)
     ]
-
-
-def timed(search: Callable[[str], object], queries: Sequence[str]) -> str:
-    """Return median and 95th percentile in milliseconds."""
-    spent = []
-    for query in queries:
-        started = time.perf_counter()
-        search(query)
-        spent.append((time.perf_counter() - started) * 1000)
-    return f"p50 {np.percentile(spent, 50):8.1f} ms   p95 {np.percentile(spent, 95):8.1f} ms"
 
 
 def search_against_ensemble(chunks: int, *, ensemble: bool) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 def plans(data: Path) -> dict[str, list[list[str]]]:
     """Return, by name, the modules and arguments of each measurement."""
     here = "tests.benchmarks"
-    evaluated = ("hotpotqa", "2wiki", "musique", "scifact", "locomo")
+    evaluated = ("hotpotqa", "2wiki", "musique", "scifact", "locomo", "timeqa")
     return {
         "memory": [[f"{here}.bench_memory", "--chunks", "10000", "100000"]],
+        "scale": [[f"{here}.bench_scale"]],
+        "crash": [[f"{here}.bench_crash", "2000"]],
         "eval": [["rag2_memory.cli", "eval", str(data / name), "--k", "5"] for name in evaluated],
         "lexical": [[f"{here}.bench_lexical"]],
         "graph": [[f"{here}.bench_graph"]],
