@@ -50,7 +50,9 @@ _MONTH = (
     r"|oct(?:ober|\b\.?)|nov(?:ember|\b\.?)|dec(?:ember|\b\.?))"
 )
 _WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?"
-_YEAR = r"(?:19|20)\d\d(?![\d.]\d|\w)"
+_YEAR = r"(?:1[1-9]|20)\d\d(?![\d.]\d|\w)"
+"""A year beside a month; a number alone is a year only from 1600 on."""
+_BARE_YEAR = r"(?:1[6-9]|20)\d\d(?![\d.]\d|\w)"
 _DAY = r"(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?"
 _COUNT = r"(?:\d{1,3}|(?:a\ )?(?:couple\ of|few)|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
 _UNIT = r"(?:day|week|fortnight|month|quarter|year)"
@@ -69,14 +71,14 @@ _DATE = re.compile(
         (?:Q(?P<q>[1-4])|(?P<q_word>first|second|third|fourth|1st|2nd|3rd|4th)\ quarter)\b(?:(?:\ of|,)?[ -/](?P<q_year2>{_YEAR}))?)
     | (?P<half>H(?P<h>[12])[ -/]?(?P<h_year>{_YEAR}))
     | (?P<season>(?P<s_part>{_PART})?(?P<s_name>spring|summer|autumn|fall|winter)(?:\ of|,)?\ (?P<s_year>{_YEAR}))
-    | (?P<decade>(?:the\ )?(?P<d_part>early\ |mid-?\ ?|late\ )?(?P<d_year>(?:19|20)\d)0s\b)
+    | (?P<decade>(?:the\ )?(?P<d_part>early\ |mid-?\ ?|late\ )?(?P<d_year>(?:1[6-9]|20)\d)0s\b)
     | (?P<counted>(?:the\ )?(?:last|past|previous)\ (?P<c_count>{_COUNT})\ (?P<c_unit>{_UNIT})s?\b)
     | (?P<ago>(?P<a_count>{_COUNT})\ (?P<a_unit>{_UNIT})s?\ (?:ago|earlier|back)\b)
     | (?P<deictic>(?P<x_part>{_PART})?(?:the\ )?(?P<x_which>last|previous|past|this|current|the|next|coming|following)\ (?P<x_what>week|month|quarter|year))\b
     | (?P<named>(?P<w_which>last|this|next|past|previous|coming)\ (?P<w_what>{_MONTH}|{_WEEKDAY}|spring|summer|autumn|fall|winter))\b
     | (?P<day>(?P<y_word>today|yesterday|tomorrow|the\ day\ before\ yesterday))\b
     | (?P<weekday>{_WEEKDAY})\b(?!\w)
-    | (?P<year>(?P<z_part>{_PART})?(?P<z_year>{_YEAR}))
+    | (?P<year>(?P<z_part>{_PART})?(?P<z_year>{_BARE_YEAR}))
     | (?P<month>(?P<m_part>{_PART})?(?P<m_month>{_MONTH})(?![\w-]))
     )""",
     re.VERBOSE | re.IGNORECASE,

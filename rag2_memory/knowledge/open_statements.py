@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from rag2_memory.knowledge.grammar import ADVERB, DATE_BASE, GAP, LIST, NAME_BASE, D, N
 from rag2_memory.knowledge.lexicon import Lexicon, NameSpan, is_abstract, looks_like_code, looks_like_person
-from rag2_memory.knowledge.mentions import FUNCTION_WORDS
+from rag2_memory.knowledge.mentions import FUNCTION_WORDS, normalize_name
+from rag2_memory.knowledge.nicknames import is_given_name
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.shapes import Context, Shape, Stamp, stamp_in
 from rag2_memory.knowledge.statements import relation_of, validity
@@ -57,7 +58,24 @@ _NEAR = r"(?:(?:[^;:.]{0,60}?(?:,|\band|\bwho|\bwhich))?? )"
 """Between a name and what happened to it; the nearest verb first, since the others follow as a series."""
 _EVENT = re.compile(rf"(?P<s>{N}){_ASIDE}{_NEAR}{_HELPERS}{_HAPPENED}")
 _AND_EVENT = re.compile(rf"(?:,? and|,|;)(?: then| later)? {_HELPERS}{_HAPPENED}")
-_LIVED = re.compile(rf"(?P<s>{N}) \((?:born |b\. ?)?(?P<born>{D})(?: ?[–—-] ?(?P<died>{D}))?")
+_LIVED = re.compile(rf"(?P<s>{N}) \((?:(?:born|b\.) (?P<born>{D})|(?P<from>{D}) ?[–—-] ?(?P<died>{D}))")
+_OF_PEOPLE = frozenset("raised educated graduated retired resigned left joined leaves joins arrived moved lived settled".split())
+_OF_THINGS = frozenset(
+    [
+        "founded",
+        "established",
+        "incorporated",
+        "opened",
+        "inaugurated",
+        "launched",
+        "released",
+        "premiered",
+        "discontinued",
+        "dissolved",
+        "demolished",
+        "shut down",
+    ]
+)
 _PLACE_OR_DAY = re.compile(rf"(?P<how>in|on|at|from|to)(?: the)? (?P<value>{D}|{N})")
 _ROLE_END = (
     r"(?:president|chair|chairman|chairwoman|chairperson|chief|officer|secretary|minister|governor|mayor|senator|ambassador|judge|bishop|professor|lecturer|dean|rector|principal"
@@ -76,17 +94,17 @@ _ROLES = (
 )
 _TIES = re.compile(
     rf"(?P<s>{LIST}){GAP}(?:(?:has|have|had|{ADVERB}) )*(?P<phrase>audits?|audited|reviews|reviewed|inspects?|inspected|assessed|examined|supplies|supplied|acquires|acquired|buys"
-    rf"|bought|sponsors|sponsored|hosts|hosted|funds|funded|directed|composed|produced|married|founded|co-founded|discovered|invented|painted|recorded|signed with|studied at|graduated from"
+    rf"|bought|sponsors|sponsored|hosts|hosted|funds|funded|directed|composed|produced|married|founded|co-founded|discovered|invented|painted|recorded|studied at|graduated from"
     rf"|taught at|competes with|competed with|defeated|starred in|acted in|performed in|ruled out|rejected|chose|selected|certified|approved|insures|insured|introduces|introduced"
-    rf"|borders|flows into|flows through|stars|starring|directs|edited|edits) (?:the )?(?P<o>{LIST})"
+    rf"|borders|flows into|flows through|directs|edited|edits) (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s)"
 )
 _MAY_STATE = re.compile(
     r"\((?:born |b\. ?)?\d|\b(?:is|was|are|were|remains|remained|becomes?|became|stands at|stood at)\b[a-z ]{0,40} [`\"“€$£\d A-Z]"
     r"|\b(?:listens?|binds?|bound|answers?|kept|stored|retained|held|archived|deleted|removed|expires?|valid|times?|closes?|costs?|weighs?|seats?|employs?|lasts?|born|died|raised|educated"
     r"|graduated|retired|resigned|founded|established|incorporated|opened|inaugurated|launched|released|premiered|discontinued|closed|dissolved|demolished|switched off|shut down|left"
     r"|joined|leaves|joins|arrived|moved|lived|settled|appointed|elected|named|promoted|serve[sd]|acts|acted|works|worked|audit\w*|review\w*|inspect\w*|assessed|examined|suppli\w+"
-    r"|acquire[sd]|buys|bought|sponsor\w*|host(?:s|ed)|fund(?:s|ed)|directe?[sd]|composed|produced|married|co-founded|discovered|invented|painted|recorded|signed|studied|taught"
-    r"|compete[sd]|defeated|starred|starring|stars|performed|ruled out|rejected|chose|selected|certified|approved|insure[sd]|introduce[sd]|borders|flows|edit(?:s|ed))\b"
+    r"|acquire[sd]|buys|bought|sponsor\w*|host(?:s|ed)|fund(?:s|ed)|directe?[sd]|composed|produced|married|co-founded|discovered|invented|painted|recorded|studied|taught"
+    r"|compete[sd]|defeated|starred|performed|ruled out|rejected|chose|selected|certified|approved|insure[sd]|introduce[sd]|borders|flows|edit(?:s|ed))\b"
 )
 _UNSURE = re.compile(r"\b(?:if|whether|unless|would|could|should|might|may|not|never|nobody|suppose|imagine)\b|n['’]t\b", re.IGNORECASE)
 _VAGUE = frozenset(
@@ -173,20 +191,29 @@ def _attributes(pattern: re.Pattern[str], shape: Shape, context: Context, lexico
 def _events(shape: Shape, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Iterator[Relation]:
     for found in _certain(_EVENT, shape):
         subject = shape.listed(found["s"])[0]
-        if not solid(subject, lexicon):
-            continue
-        event: re.Match[str] | None = found
+        event: re.Match[str] | None = found if solid(subject, lexicon) else None
         while event is not None:
-            yield from _event(event, subject, shape, context, schema)
+            if _can_happen(event["phrase"], subject, lexicon):
+                yield from _event(event, subject, shape, context, schema)
             event = _AND_EVENT.match(shape.text, event.end())
     for lived in _LIVED.finditer(shape.text):
         subject = shape.listed(lived["s"])[0]
         if looks_like_person(subject.name):
-            for phrase in ("born", "died"):
-                value = _value(lived[phrase], shape) if lived[phrase] else None
+            for group, phrase in (("born", "born"), ("from", "born"), ("died", "died")):
+                value = _value(lived[group], shape) if lived[group] else None
                 if value is not None:
-                    stamp = stamp_in(shape, *lived.span(phrase))
-                    yield from open_edge(subject, f"{phrase} on", value, stamp, shape.raw, context, schema, kind="event")
+                    stamp = stamp_in(shape, *lived.span(group))
+                    preposition = "on" if stamp.at and stamp.at.precision == "day" else "in"
+                    yield from open_edge(subject, f"{phrase} {preposition}", value, stamp, shape.raw, context, schema, kind="event")
+
+
+def _can_happen(phrase: str, subject: NameSpan, lexicon: Lexicon) -> bool:
+    """Whether what a verb says can happen to what is named: people move, bridges open, and both may start."""
+    known = lexicon.type_of(subject.name) == "Developer"
+    person = known or (not subject.article and (looks_like_person(subject.name) or is_given_name(normalize_name(subject.name))))
+    if phrase in _OF_THINGS:
+        return not person
+    return person or phrase not in _OF_PEOPLE
 
 
 def _event(event: re.Match[str], subject: NameSpan, shape: Shape, context: Context, schema: GraphSchema) -> Iterator[Relation]:
@@ -219,8 +246,8 @@ def _roles(pattern: re.Pattern[str], shape: Shape, context: Context, lexicon: Le
 
 
 def _stamp(shape: Shape, found: re.Match[str]) -> Stamp:
-    """The dates after the statement, else those before it."""
-    return stamp_in(shape, found.start(), len(shape.text)) or stamp_in(shape, 0, found.start())
+    """The dates after the verb, else those before the subject; what stands in between dates something else."""
+    return stamp_in(shape, found.start("phrase"), len(shape.text)) or stamp_in(shape, 0, found.start())
 
 
 def _value(text: str, shape: Shape) -> NameSpan | None:

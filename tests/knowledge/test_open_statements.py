@@ -19,6 +19,7 @@ STATED = [
     ("Edith Marlowe was born on 4 May 1912 in Leeds and died in 1987.", ("Edith Marlowe", "born in", "Leeds", "1912-05-04")),
     ("Edith Marlowe was born on 4 May 1912 in Leeds and died in 1987.", ("Edith Marlowe", "died in", "1987", "1987-01-01")),
     ("Edith Marlowe (4 May 1912 – 3 June 1987) built bridges.", ("Edith Marlowe", "died on", "3 June 1987", "1987-06-03")),
+    ("Josef Harrow (18 April 1783 – 2 May 1851) was a miller.", ("Josef Harrow", "died on", "2 May 1851", "1851-05-02")),
     ("The Heath Bridge opened in 1932.", ("Heath Bridge", "opened in", "1932", "1932-01-01")),
     ("Carla Venn left the company on 8 July 2024.", ("Carla Venn", "left the company on", "8 July 2024", "2024-07-08")),
     ("Carla Venn served as mayor of Ostholm from 1990 to 1994.", ("Carla Venn", "mayor", "Ostholm", "1990-01-01")),
@@ -50,6 +51,8 @@ def test_a_sentence_states_an_open_edge(sentence: str, expected: tuple[str, ...]
         "Carla Venn did not become mayor of Ostholm.",
         "If Nova Labs acquired Pinecone Systems, prices would rise.",
         "It is a question of time.",
+        "An annex by Carla Venn opened in 1999.",
+        "Jonas Reed bought a shop in Ostholm and moved it in 1835.",
         "The rest of the Orchard Relay is 3 boxes.",
     ],
 )
