@@ -134,7 +134,7 @@ def is_person_like(name: str) -> bool:
     return bool(given) and is_given_name(given[0])
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def person_name(name: str) -> PersonName:
     """Take a person's name apart: `Shah, Vatsal`, `V. Shah`, `Ludwig van Beethoven`, `kc chang`.
 
@@ -160,7 +160,7 @@ def person_name(name: str) -> PersonName:
     return PersonName(tuple(words[:-1]), words[-1], suffix)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def thing_tokens(name: str) -> tuple[str, ...]:
     """Return the words of a thing's name: camel case split, abbreviations written out, legal forms and articles dropped."""
     words = normalize_name(_CAMEL.sub(" ", name)).replace("_", " ").split()
@@ -348,7 +348,7 @@ def _spelling(one: str, other: str) -> NameMatch:
     return NameMatch(round(ratio * 0.89, 3), "similar words") if shorter >= 16 and ratio >= 0.8 else DIFFERENT
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _numbers(name: str) -> tuple[str, ...]:
     """The digits of a name, which are never a matter of spelling, and the letters that count like them (`v2`, `Beta II`)."""
     return tuple(sorted(number.lstrip("0") or "0" for number in re.findall(r"\d+", " ".join(thing_tokens(name)))))

@@ -254,7 +254,7 @@ def is_given_name(name: str) -> bool:
     return name in _groups_of()
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def related_initials(name: str) -> frozenset[str]:
     """Return the first letters of all forms of a given name: `bob` gives b and r."""
     groups = _groups_of().get(name, frozenset())

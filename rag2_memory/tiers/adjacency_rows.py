@@ -199,7 +199,7 @@ def micros(moment: datetime | None, missing: int) -> int:
     return ((moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)) - EPOCH) // MICROSECOND
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def moment(value: int) -> datetime | None:
     """Return the aware moment of a bound, `None` for an open one."""
     return None if value in (OPEN_START, OPEN_END) else EPOCH + timedelta(microseconds=value)
