@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal, cast
 
-Precision = Literal["instant", "day", "week", "month", "part", "quarter", "half", "season", "year", "decade", "range"]
+Precision = Literal["instant", "day", "week", "month", "part", "quarter", "half", "season", "year", "decade", "century", "range"]
 Prefer = Literal["past", "nearest"]
 """How a date without a year is completed: the latest one not after the reference, or the one closest to it."""
 
@@ -72,6 +72,7 @@ _DATE = re.compile(
     | (?P<half>H(?P<h>[12])[ -/]?(?P<h_year>{_YEAR}))
     | (?P<season>(?P<s_part>{_PART})?(?P<s_name>spring|summer|autumn|fall|winter)(?:\ of|,)?\ (?P<s_year>{_YEAR}))
     | (?P<decade>(?:the\ )?(?P<d_part>early\ |mid-?\ ?|late\ )?(?P<d_year>(?:1[6-9]|20)\d)0s\b)
+    | (?P<century>(?:the\ )?(?P<e_part>early\ |mid-?\ ?|late\ )?(?P<e_number>1[1-9]|2[01])(?:st|th)[ -]century\b)
     | (?P<counted>(?:the\ )?(?:last|past|previous)\ (?P<c_count>{_COUNT})\ (?P<c_unit>{_UNIT})s?\b)
     | (?P<ago>(?P<a_count>{_COUNT})\ (?P<a_unit>{_UNIT})s?\ (?:ago|earlier|back)\b)
     | (?P<deictic>(?P<x_part>{_PART})?(?:the\ )?(?P<x_which>last|previous|past|this|current|the|next|coming|following)\ (?P<x_what>week|month|quarter|year))\b
@@ -244,6 +245,11 @@ def _read_decade(match: re.Match[str], reference: datetime | None, prefer: Prefe
     return _part((_month(year, 1), _month(year + 10, 1)), "decade", match["d_part"])
 
 
+def _read_century(match: re.Match[str], reference: datetime | None, prefer: Prefer) -> DateSpan:
+    first = int(match["e_number"]) * 100 - 99
+    return _part((_month(first, 1), _month(first + 100, 1)), "century", match["e_part"])
+
+
 def _read_year(match: re.Match[str], reference: datetime | None, prefer: Prefer) -> DateSpan:
     year = int(match["z_year"])
     span = _part((_month(year, 1), _month(year + 1, 1)), "year", match["z_part"])
@@ -393,6 +399,7 @@ _READERS = {
     "half": _read_half,
     "season": _read_season,
     "decade": _read_decade,
+    "century": _read_century,
     "counted": _read_counted,
     "ago": _read_ago,
     "deictic": _read_deictic,

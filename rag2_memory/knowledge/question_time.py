@@ -74,7 +74,7 @@ _OCCURRED = (
     r"|went (?:down|live|out|wrong|through)|shipped|launched|came out|ran|was (?:on|under way|in progress|ongoing)|hit|struck)"
 )
 _WHEN = re.compile(
-    rf"\b(?:when|as|once|the (?:day|week|month|time) (?:that )?)\s+(?!(?:did|do|does|was|were|is|are|will|has|have|had|can|should)\b)(?P<event>(?:the |a |an |our )?[^?!;,]{{2,70}}?)\s+{_OCCURRED}\b(?P<rest>[^?!;,]*)",
+    rf"\b(?:when|as|once|(?:by|at|around) the time(?: that)?|the (?:day|week|month|time) (?:that )?)\s+(?!(?:did|do|does|was|were|is|are|will|has|have|had|can|should)\b)(?P<event>(?:the |a |an |our )?[^?!;,]{{2,70}}?)\s+{_OCCURRED}\b(?P<rest>[^?!;,]*)",
     re.IGNORECASE,
 )
 _NOW = re.compile(

@@ -30,6 +30,8 @@ WINDOWS: list[tuple[str, str | None, str | None]] = [
     ("in the week of 4 March 2026", "2026-03-02", "2026-03-09"),
     ("Who led it in 2024, and who came next?", "2024-01-01", None),
     ("who led it in June 2025 and who in March 2026?", "2025-06-01", "2026-04-01"),
+    ("Who ruled Westland in the 19th century?", "1801-01-01", "1901-01-01"),
+    ("Who was mayor from 1871 to 1880?", "1871-01-01", "1881-01-01"),
     ("Three weeks ago", "2026-05-25", "2026-06-01"),
 ]
 
@@ -54,6 +56,7 @@ EVENTS: list[tuple[str, str, str, str | None]] = [
     ("Who ran the on-call programme at the time of the token cache stampede?", "token cache stampede", "during", None),
     ("what did we decide after the incident, and who owns it?", "incident", "after", None),
     ("Who led Alpha before Vatsal took over?", "Vatsal took over", "before", None),
+    ("Who kept the light by the time the pier was finished?", "pier", "during", None),
     ("Was she still leading Alpha when v2.1.0 shipped?", "v2.1.0", "during", None),
 ]
 
