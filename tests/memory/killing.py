@@ -39,6 +39,7 @@ STEPS: dict[type, tuple[str, ...]] = {
     SqlRegistry: (
         *("write", "publish", "hide", "unarchive", "set_acl", "relocate", "purge", "compact", "annotate", "store_vectors", "set_windows"),
         *("settle", "postpone", "owe", "add_knowledge", "mark_compared", "record_merges", "note"),
+        *("deepen", "keep_answer", "drop_stray_answers", "recheck_aliases", "retract_merges", "change_communities"),
     ),
     ChromaVectorTier: ("upsert", "delete", "clear"),
     TantivyLexicalTier: ("upsert", "delete", "clear"),
@@ -139,6 +140,7 @@ OPERATIONS: tuple[tuple[str, Callable[[Memory, Path], object]], ...] = (
     ("open without vectors", lambda memory, docs: None),
     ("open without words", lambda memory, docs: None),
     ("open without graph", lambda memory, docs: None),
+    ("consolidate", lambda memory, docs: memory.consolidate(half_life_days=1, archive=True)),
 )
 LOST = {"open without vectors": "vector", "open without words": "lexical", "open without graph": "graph.kuzu"}
 """What is deleted before the operation; here the steps of opening count."""
@@ -193,7 +195,7 @@ def open_at(folder: Path, operation: int) -> Memory:
 
 
 def picture(memory: Memory) -> dict[str, Any]:
-    """Return what the memory holds and answers: documents, searches under every scope, facts."""
+    """Return what the memory holds and answers: documents, searches under every scope, facts and communities."""
     documents = {}
     for state in memory.documents():
         if state.state != "deleted":
@@ -208,7 +210,8 @@ def picture(memory: Memory) -> dict[str, Any]:
         for name in ("Project Zanzibar", "Maria Lopez")
         for f in memory.facts(name)
     )
-    return {"documents": documents, "searches": searches, "facts": facts}
+    communities = sorted(f"{sorted(m.document_id for m in c.members)}: {c.summary}" for c in memory.communities(scope=ADA))
+    return {"documents": documents, "searches": searches, "facts": facts, "communities": communities}
 
 
 def forked(work: Callable[[Callable[[str, Any], None]], None], *, kill_after: float | None = None) -> dict[str, Any]:
@@ -386,6 +389,8 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any], when: str) -> It
                 yield f"{when}, {part} {key}: {found[part].get(key)} instead of {wanted[part].get(key)}"
     if found["facts"] != wanted["facts"]:
         yield f"{when}, facts: {found['facts']} instead of {wanted['facts']}"
+    if when != "undone" and found["communities"] != wanted["communities"]:  # each is stored by itself: some may stand before the night is over
+        yield f"{when}, communities: {found['communities']} instead of {wanted['communities']}"
 
 
 def planned(points: list[list[str]], *, kills: int, seed: int) -> list[Kill]:
