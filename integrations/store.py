@@ -92,19 +92,21 @@ class MemoryStore(BaseStore):
         """
         results: list[Result] = []
         puts: dict[tuple[Path, str], PutOp] = {}
+        read: dict[str, str] = {}
         with self._memory._reading():
             for op in ops:
                 if isinstance(op, PutOp):
                     puts[_labels(op.namespace), op.key] = op
                     results.append(None)
                 elif isinstance(op, GetOp):
-                    results.append(self._get(op))
+                    results.append(self._get(op, read))
                 elif isinstance(op, SearchOp):
-                    results.append(self._search(op))
+                    results.append(self._search(op, read))
                 elif isinstance(op, ListNamespacesOp):
                     results.append(self._namespaces(op))
                 else:
                     raise InvalidRequestError(f"got the operation {op!r}; needed GetOp, PutOp, SearchOp or ListNamespacesOp.")
+        self._refresh(read)
         self._put(list(puts.values()))
         return results
 
@@ -115,9 +117,9 @@ class MemoryStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Remove expired items; returns how many there were. They are not served in the meantime."""
         now = self._memory.services.clock()
-        with self._memory._reading():
+        with self._memory._write_turn():  # nothing is put anew between the look and the removal
             expired = [name for name, record in self._records().items() if _expired(record, now)]
-        return len(self._memory.remove(expired, namespace=self._scope.namespace))
+            return len(self._memory.remove(expired, namespace=self._scope.namespace))
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
         """Remove expired items again and again on a thread of its own, where the store has a `ttl` configuration.
@@ -157,16 +159,16 @@ class MemoryStore(BaseStore):
         if not done.cancelled():
             done.set_result(None)
 
-    def _get(self, op: GetOp) -> Item | None:
+    def _get(self, op: GetOp, read: dict[str, str]) -> Item | None:
         name = _document_id(op.namespace, op.key)
         record = self._records(document_ids=[name]).get(name)
         if record is None or _expired(record, self._memory.services.clock()):
             return None
-        if op.refresh_ttl:
-            self._refresh({name: record})
+        if op.refresh_ttl and record.get("ttl_minutes") is not None:
+            read[name] = record["updated_at"]
         return Item(**_fields_of(record))
 
-    def _search(self, op: SearchOp) -> list[SearchItem]:
+    def _search(self, op: SearchOp, read: dict[str, str]) -> list[SearchItem]:
         _check_page(op.limit, op.offset)
         check_filter(op.filter)
         now = self._memory.services.clock()
@@ -180,7 +182,7 @@ class MemoryStore(BaseStore):
         ranked = [*sorted(scores, key=lambda name: -scores[name]), *(name for name in latest if name not in scores)]
         chosen = ranked[op.offset : op.offset + op.limit]
         if op.refresh_ttl:
-            self._refresh({name: records[name] for name in chosen})
+            read.update({name: records[name]["updated_at"] for name in chosen if records[name].get("ttl_minutes") is not None})
         return [SearchItem(**_fields_of(records[name]), score=scores.get(name)) for name in chosen]
 
     def _namespaces(self, op: ListNamespacesOp) -> list[Path]:
@@ -198,11 +200,14 @@ class MemoryStore(BaseStore):
         texts = [self._vectors.texts(op) for op in kept]
         vectors = iter(self._vectors.embed([text for of_item in texts for text in of_item]))
         gone = [_document_id(op.namespace, op.key) for op in ops if op.value is None]
-        if gone:
-            self._memory.remove(gone, namespace=self._scope.namespace)
-        if kept:
-            with self._memory._reading():
-                before = self._records(document_ids=names)
+        if not ops:
+            return
+        with self._memory._write_turn():
+            if gone:
+                self._memory.remove(gone, namespace=self._scope.namespace)
+            if not kept:
+                return
+            before = self._records(document_ids=names)
             documents = [
                 self._document(op, name, value, of_item, [next(vectors) for _ in of_item], before.get(name))
                 for op, name, value, of_item in zip(kept, names, values, texts, strict=True)
@@ -247,16 +252,23 @@ class MemoryStore(BaseStore):
     def _records(self, *, document_ids: Sequence[str] | None = None, prefix: str | None = None) -> dict[str, Any]:
         return dict(self._memory.services.registry.metadata(self._scope, document_ids=document_ids, prefix=prefix))
 
-    def _refresh(self, records: Mapping[str, Mapping[str, Any]]) -> None:
-        """Let the time to live of items that have one start again."""
-        lasting = {name: record for name, record in records.items() if record.get("ttl_minutes") is not None}
-        if not lasting:
+    def _refresh(self, read: Mapping[str, str]) -> None:
+        """Let the time to live of items start again.
+
+        Args:
+            read: When each was put; one that was put anew since keeps what that put said.
+        """
+        if not read:
             return
-        registry, now = self._memory.services.registry, self._memory.services.clock()
-        for state in registry.states(namespace=self._scope.namespace, document_ids=list(lasting)):
-            record = lasting[state.document_id]
-            expires = now + timedelta(minutes=record["ttl_minutes"])
-            registry.annotate(state.key, {**record, "expires_at": expires.isoformat()})
+        registry = self._memory.services.registry
+        with self._memory._write_turn():
+            now = self._memory.services.clock()
+            records = self._records(document_ids=list(read))
+            for state in registry.states(namespace=self._scope.namespace, document_ids=list(records)):
+                record = records[state.document_id]
+                if state.pending_version is None and record["updated_at"] == read[state.document_id]:
+                    expires = now + timedelta(minutes=record["ttl_minutes"])
+                    registry.annotate(state.key, {**record, "expires_at": expires.isoformat()})
 
 
 def _labels(namespace: Iterable[str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -382,3 +383,48 @@ def test_an_agents_tools_reach_the_store(memory: Memory) -> None:
     agent = agents.create_agent(model, tools=[langmem.create_manage_memory_tool(namespace=("notes",))], store=store)
     assert agent.invoke({"messages": [HumanMessage("I drink tea.")]})["messages"][-1].content == "Noted."
     assert [item.value for item in store.search(("notes",), query="tea")] == [{"content": "The user drinks tea."}]
+
+
+def test_what_is_put_while_an_item_is_read_stays(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore(memory)
+    store.put(("t",), "k", {"v": 1}, ttl=5)
+    look, looks = store._records, 0
+
+    def put_in_between(**options: Any) -> dict[str, Any]:
+        nonlocal looks
+        looks += 1
+        found = look(**options)
+        if looks == 1:
+            store.put(("t",), "k", {"v": 2}, ttl=5)
+        return found
+
+    monkeypatch.setattr(store, "_records", put_in_between)
+    assert store.get(("t",), "k").value == {"v": 1}  # type: ignore[union-attr]
+    assert store.get(("t",), "k").value == {"v": 2}  # type: ignore[union-attr]
+
+
+def test_reading_and_writing_at_once_loses_nothing(memory: Memory) -> None:
+    store = MemoryStore(memory, ttl={"default_ttl": 60})
+    store.put(("t",), "k", {"n": -1})
+    failures: list[BaseException] = []
+
+    def work(action: Callable[[int], Any]) -> None:
+        try:
+            for number in range(15):
+                action(number)
+        except BaseException as exc:
+            failures.append(exc)
+
+    actions: list[Callable[[int], Any]] = [
+        lambda number: store.get(("t",), "k"),
+        lambda number: store.search((), query="n"),
+        lambda number: store.put(("t",), "k", {"n": number}),
+        lambda number: store.sweep_ttl(),
+    ]
+    threads = [threading.Thread(target=work, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert failures == []
+    assert store.get(("t",), "k").value == {"n": 14}  # type: ignore[union-attr]
