@@ -25,6 +25,7 @@ def plans(data: Path) -> dict[str, list[list[str]]]:
         "cache": [[f"{here}.bench_cache"]],
         "context": [[f"{here}.bench_context", "--data", str(data)]],
         "resolution": [[f"{here}.bench_resolution", str(data)]],
+        "middleware": [[f"{here}.bench_middleware"]],
         "fusion": [[f"{here}.derive_fusion", str(data)]],
     }
 
