@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.protocols import Vectors
+
+WORDS_KEPT = 20_000
+"""Directions kept in memory: 30 MB at 384 dimensions."""
 
 _WORD = re.compile(r"\w+")
 
@@ -28,7 +32,7 @@ class FakeEmbedder:
         if dimensions < 2:
             raise InvalidRequestError(f"got dimensions={dimensions}; needed at least 2.")
         self._dimensions = dimensions
-        self._directions: dict[str, Vectors] = {}
+        self._direction = lru_cache(maxsize=WORDS_KEPT)(self._drawn)
 
     @property
     def name(self) -> str:
@@ -49,10 +53,7 @@ class FakeEmbedder:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
-    def _direction(self, word: str) -> Vectors:
-        direction = self._directions.get(word)
-        if direction is None:
-            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            sample = np.random.default_rng(int.from_bytes(digest, "big")).standard_normal(self._dimensions)
-            direction = self._directions[word] = np.asarray(sample / np.linalg.norm(sample), dtype=np.float32)
-        return direction
+    def _drawn(self, word: str) -> Vectors:
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        sample = np.random.default_rng(int.from_bytes(digest, "big")).standard_normal(self._dimensions)
+        return np.asarray(sample / np.linalg.norm(sample), dtype=np.float32)

@@ -433,7 +433,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",  # an acknowledged write survives a power cut
         "busy_timeout=30000",
         "secure_delete=ON",  # what is forgotten is overwritten
-        "cache_size=-65536",
+        "cache_size=-16384",
         "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
