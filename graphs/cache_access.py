@@ -34,6 +34,8 @@ EVIDENCE_HITS = 40
 CONTEXTS_READ = 64
 """Contexts kept as read, so that a question asked often is not parsed each time; a large one takes some 200 kB."""
 
+WRITTEN_SINCE = "something was written since it was stored: the search is done again, without embedding the question"
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -72,16 +74,23 @@ def answering_anyway(cache: CacheTier, call: Callable[[], T], *, otherwise: T) -
     return otherwise
 
 
-def look_up(cache: CacheTier, request: Request, services: RecallServices) -> Found:
-    """Find a context that answers the request and still holds. A miss and a stale entry are counted when the new context is settled."""
+def look_up(cache: CacheTier, request: Request, services: RecallServices, *, counted: bool = True) -> Found:
+    """Find a context that answers the request and still holds. A miss and a stale entry are counted when the new context is settled.
+
+    Args:
+        cache: The cache.
+        request: What is asked.
+        services: Tiers.
+        counted: Whether statistics take note; not where somebody only looks.
+    """
     generation = services.registry.generation(request.scope.namespace)
     named = _named(request, services)
     miss = Found(key=named.key, partition=named.partition, generation=generation, outcome="miss")
     entry = cache.get(named.key)
     if entry is not None and _may_serve(entry, generation, request, services):
-        return _served(cache, replace(miss, outcome="exact", entry=entry))
+        return _served(cache, replace(miss, outcome="exact", entry=entry), counted=counted)
     if entry is not None:
-        return replace(miss, outcome="stale", reason="written to since", vector=list(entry.vector) or None)
+        return replace(miss, outcome="stale", reason=WRITTEN_SINCE, vector=list(entry.vector) or None)
     vector = services.embedder.embed([request.query])[0]
     miss = replace(miss, vector=vector.tolist())
     for candidate, cosine in cache.nearest(vector, partition=named.partition, k=NEAREST, minimum=EVIDENCE_COSINE):
@@ -97,9 +106,10 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices) -> Fou
         )
         if verdict.allowed:
             reason = f"as {candidate.query!r} (cosine {cosine:.2f}): {verdict.reason}"
-            return _served(cache, replace(miss, outcome="semantic", reason=reason, entry=candidate))
+            return _served(cache, replace(miss, outcome="semantic", reason=reason, entry=candidate), counted=counted)
         if not miss.reason:
-            cache.record(f"rejected:{verdict.rule or 'cosine'}")
+            if counted:
+                cache.record(f"rejected:{verdict.rule or 'cosine'}")
             miss = replace(miss, reason=f"not as {candidate.query!r} (cosine {cosine:.2f}): {verdict.reason}")
     return miss
 
@@ -153,9 +163,10 @@ def _may_serve(entry: CacheEntry, generation: int, request: Request, services: R
     return not services.registry.pending("cache", limit=1)
 
 
-def _served(cache: CacheTier, found: Found) -> Found:
+def _served(cache: CacheTier, found: Found, *, counted: bool = True) -> Found:
     assert found.entry is not None
-    cache.record(found.outcome, tokens=found.entry.tokens, seconds=found.entry.seconds)
+    if counted:
+        cache.record(found.outcome, tokens=found.entry.tokens, seconds=found.entry.seconds)
     return found
 
 

@@ -15,6 +15,8 @@ from rag2_memory.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rag2_memory.graphs.cache_access import Found
+    from rag2_memory.graphs.state import Request
     from rag2_memory.memory import Memory
     from rag2_memory.tiers.base import CacheTier
 
@@ -101,21 +103,22 @@ def explain(
 
 
 def verdict(memory: Memory, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the cache would do with a request, and the nearest cached questions with the guard's verdict on each."""
+    """Return what the cache would do with a request, and the nearest cached questions with the guard's verdict on each; counts nothing."""
     from rag2_memory.graphs.cache_access import look_up
     from rag2_memory.graphs.state import request_of
 
     cache, services = cache_of(memory), memory.services
     asked = request_of(dict(request))  # type: ignore[arg-type]  # the keys are those of the state
-    found = look_up(cache, asked, services)
+    found = look_up(cache, asked, services, counted=False)
     vector = found.vector or services.embedder.embed([asked.query])[0].tolist()
-    return {"outcome": found.outcome, "reason": found.reason, "nearest": nearest(cache, asked, vector, partition=found.partition)}
+    return {"outcome": found.outcome, "reason": found.reason, "nearest": nearest(cache, asked, vector, found)}
 
 
-def nearest(cache: CacheTier, asked: Any, vector: Sequence[float], *, partition: str) -> list[dict[str, Any]]:
+def nearest(cache: CacheTier, asked: Request, vector: Sequence[float], found: Found) -> list[dict[str, Any]]:
     """Compare a question with the cached ones of its namespace, nearest first; one of another partition was asked under other conditions."""
     import numpy as np
 
+    from rag2_memory.graphs.cache_access import WRITTEN_SINCE
     from rag2_memory.retrieval.cache_guard import guard
 
     compared = []
@@ -126,14 +129,12 @@ def nearest(cache: CacheTier, asked: Any, vector: Sequence[float], *, partition:
     told = []
     for cosine, entry in compared[:SHOWN]:
         judged = guard(asked.query, entry.query)
-        same = entry.partition == partition
-        reason = judged.reason if same else "asked by somebody else, of another time, or with another budget, route or configuration"
-        told.append(
-            {
-                "query": entry.query,
-                "cosine": None if cosine is None else round(cosine, 4),
-                "allowed": judged.allowed and same,
-                "reason": reason,
-            }
-        )
+        allowed, reason = judged.allowed, judged.reason
+        if entry.partition != found.partition:
+            allowed, reason = False, "asked by somebody else, of another time, or with another budget, route or configuration"
+        elif entry.dependencies.generation != found.generation:
+            allowed, reason = False, WRITTEN_SINCE if entry.key == found.key else "something was written since it was stored"
+        elif found.entry is not None and entry.key == found.entry.key:
+            allowed, reason = True, found.reason or "the same request"
+        told.append({"query": entry.query, "cosine": None if cosine is None else round(cosine, 4), "allowed": allowed, "reason": reason})
     return told

@@ -76,6 +76,7 @@ def test_the_cache_counts_explains_and_forgets(run: Run, read: Read, memory: Pat
     other = read("cache", "explain", "Who leads Project Alpha?", "--user", "ada", "--memory", memory)
     assert (other["outcome"], other["nearest"][0]["allowed"]) == ("miss", False)
     assert read("cache", "explain", "Who leads Project Alpha?", "--memory", memory)["outcome"] == "exact"
+    assert read("cache", "stats", "--memory", memory)["outcomes"]["exact"] == 1, "explaining counted as asking"
     assert read("cache", "clear", "--memory", memory) == {"cleared": 1}
     assert read("cache", "stats", "--memory", memory)["entries"] == 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rag2_memory import Context, Document, InvalidRequestError, Memory, MemoryConfig, Scope
+from rag2_memory.commands.cache import verdict
 from rag2_memory.embedders import as_embedder
 from rag2_memory.retrieval.rerank import CrossEncoderReranker
 from rag2_memory.testing.clock import FakeClock
@@ -123,6 +124,18 @@ def test_a_stale_entry_never_stands_in_for_another_wording(filled: Memory) -> No
     assert outcome(ask(filled, "On which port does the gateway listen?")) == "semantic"
     filled.ingest(Document(id="zoo", text="Zebras graze near rivers."))
     assert outcome(ask(filled, "On what port does the gateway listen?")) == "miss"
+
+
+def test_explaining_says_that_a_write_made_an_entry_stale_and_counts_nothing(filled: Memory) -> None:
+    assert filled.services.cache is not None
+    request = {"query": QUESTION, "budget": 2_000}
+    assert verdict(filled, request)["outcome"] == "exact"
+    filled.ingest(Document(id="zoo", text="Zebras graze near rivers."))
+    before = filled.services.cache.statistics().outcomes
+    told = verdict(filled, request)
+    assert (told["outcome"], told["nearest"][0]["allowed"]) == ("stale", False)
+    assert "search is done again" in told["reason"]
+    assert filled.services.cache.statistics().outcomes == before
 
 
 def test_a_context_about_the_present_ends_with_the_day(memory: Memory, clock: FakeClock) -> None:
