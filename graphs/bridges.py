@@ -16,7 +16,16 @@ from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import Request
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.records import GraphEdge, Subgraph
-from rag2_memory.retrieval.fact_relevance import ASKED, asks_for_relation, has_person, may_ask_for, ranked_facts, without_relation
+from rag2_memory.retrieval.fact_relevance import (
+    ASKED,
+    OPEN_PREDICATE,
+    asks_for_relation,
+    has_person,
+    may_ask_for,
+    phrase_asked_for,
+    ranked_facts,
+    without_relation,
+)
 from rag2_memory.retrieval.facts import facts_about
 from rag2_memory.retrieval.fusion import LEXICAL_UNIT
 from rag2_memory.retrieval.graph_ranking import NAMED_WEIGHT, GraphSlice
@@ -26,10 +35,10 @@ from rag2_memory.types import Fact
 HITS_ASKED = 2
 """Best hits whose entities are asked for facts where the question names none that has some."""
 
-ENTITIES_ASKED = 32
+ENTITIES_ASKED = 24
 """Entities of these hits: what they are about first, then the rarest that they name."""
 
-EDGES_PER_ENTITY = 16
+EDGES_PER_ENTITY = 8
 """Edges of each that are looked at."""
 
 FARTHER = 0.7
@@ -82,9 +91,11 @@ def bridges(
         decided: The plan, with the entities and the time that the question names.
         services: Tiers.
     """
-    asks_who = decided.features.question_type == "who"
-    if not ranking or not (asks_who or asks_for_relation(request.query, services.schema)):
-        return Bridges()
+    features = decided.features
+    asks_who = features.question_type == "who"
+    asks = features.question_type != "statement" or features.text.rstrip().endswith("?")
+    if not ranking or not asks or not (asks_who or asks_for_relation(request.query, services.schema)):
+        return Bridges()  # a statement names what it looks for
     asked = [(fact, score) for fact, score in known if score >= ASKED]
     found: list[tuple[Fact, float]] = []
     edges: Sequence[GraphEdge] = walked.edges
@@ -133,7 +144,7 @@ def _facts_of_hits(
     nearby = _text_of(hits[0], request, services) if asks_who else ""
     wanted = [edge for edge in walked.edges if may_ask_for(edge.predicate, f"{request.query} {nearby}", services.schema)]
     near = {edge.edge_id: max(weights.get(edge.subject_id, 0.0), weights.get(edge.object_id, 0.0)) for edge in wanted}
-    edges = sorted(wanted, key=lambda edge: (-near[edge.edge_id], edge.edge_id))[:MAX_EDGES]
+    edges = _asked_for(sorted(wanted, key=lambda edge: (-near[edge.edge_id], edge.edge_id))[: 2 * MAX_EDGES], request, services)[:MAX_EDGES]
     if not edges:
         return [], ()
     facts = facts_about(
@@ -148,6 +159,16 @@ def _facts_of_hits(
     ranked = ranked_facts(facts, request.query, asks_who=asks_who, schema=services.schema, nearby=nearby)
     asked = [(fact, score) for fact, score in ranked if score >= ASKED and (has_person(fact) or not asks_who)]
     return sorted(((fact, score * (near.get(fact.edge_id) or FARTHER)) for fact, score in asked), key=lambda item: -item[1]), edges
+
+
+def _asked_for(edges: Sequence[GraphEdge], request: Request, services: RecallServices) -> list[GraphEdge]:
+    """Leave out open edges whose phrase the question does not ask for; they are many, and reading facts takes longest."""
+    unclear = {edge.edge_id for edge in edges if edge.predicate == OPEN_PREDICATE}
+    if not unclear:
+        return list(edges)
+    stated = services.registry.assertions(request.scope, edge_ids=unclear)
+    asked = {each.edge_id for each in stated if phrase_asked_for(str(each.properties.get("phrase", "")), request.query)}
+    return [edge for edge in edges if edge.edge_id not in unclear or edge.edge_id in asked]
 
 
 def _anchors(around: GraphSlice, hits: Mapping[str, float]) -> dict[str, float]:

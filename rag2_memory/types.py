@@ -244,13 +244,18 @@ class Fact:
         """`active`, or `inactive` once it ended or was retracted."""
         return "inactive" if self.valid_to is not None or self.retracted_at is not None else "active"
 
+    @property
+    def relation(self) -> str:
+        """What to call the edge: the phrase of an open one (`kept for`), else its predicate."""
+        return str(self.properties.get("phrase") or self.predicate)
+
     def __str__(self) -> str:
         window = ""
         if self.valid_from or self.valid_to:
             start = self.valid_from.date().isoformat() if self.valid_from else "…"
             end = self.valid_to.date().isoformat() if self.valid_to else "…"
             window = f" [{start} – {end}]"
-        return f"{self.subject} –{self.predicate}→ {self.object}{window}"
+        return f"{self.subject} –{self.relation}→ {self.object}{window}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

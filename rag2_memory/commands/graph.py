@@ -10,6 +10,7 @@ import typer
 from rag2_memory.commands import options as opt
 from rag2_memory.commands.opening import opened
 from rag2_memory.commands.terminal import console, count, emit_json, note, say, span, styled, to_json, write_text
+from rag2_memory.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from rag2_memory.memory import Memory
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOURS = 40
 """Neighbours whose own facts are fetched: more fit neither a terminal nor a picture."""
+
+EXPORTS = (".graphml", ".json")
 
 app = typer.Typer(help="Look into the knowledge graph.", no_args_is_help=True)
 
@@ -34,6 +37,12 @@ def show(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with a picture.", show_default=False, rich_help_panel=opt.HOW),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", metavar="FILE", help="Write .graphml or .json for other tools.", show_default=False, rich_help_panel=opt.HOW
+        ),
+    ] = None,
     hops: Annotated[int, typer.Option("--hops", min=1, max=3, help="How far from the name.")] = 2,
     as_of: opt.When = None,
     known_at: opt.KnownAt = None,
@@ -44,6 +53,8 @@ def show(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what the graph states around a name."""
+    if export is not None and export.suffix.lower() not in EXPORTS:
+        raise InvalidRequestError(f"got --export {str(export)!r}; needed a file that ends with {' or '.join(EXPORTS)}.")
     scope, moment = opt.scope_of(namespace, user, group), opt.as_of_of(as_of, known_at)
     with opened(memory, embedder=embedder) as opened_memory:
         facts = around(opened_memory, name, hops=hops, scope=scope, as_of=moment)
@@ -51,14 +62,20 @@ def show(
         from rag2_memory.commands.graph_page import page
 
         write_text(html, page(name, facts, as_of=as_of))
+    if export is not None:
+        from rag2_memory.retrieval import graph_export
+
+        write = graph_export.to_graphml if export.suffix.lower() == ".graphml" else graph_export.to_json
+        write_text(export, write(facts, names=[name]))
     if as_json:
-        emit_json({"name": name, "hops": hops, "facts": [to_json(fact) | {"status": fact.status} for fact in facts], "html": html})
+        emit_json({"name": name, "hops": hops, "facts": [_plain(fact) for fact in facts], "html": html, "export": export})
         return
     if not facts:
         note(f"The graph states nothing about {name!r} that you may see.")
         return
-    if html is not None:
-        say(f"{count(len(facts), 'fact')} around {name} → {html}")
+    written = [str(path) for path in (html, export) if path is not None]
+    if written:
+        say(f"{count(len(facts), 'fact')} around {name} → {', '.join(written)}")
         return
     console().print(tree(facts))
 
@@ -73,10 +90,19 @@ def around(memory: Memory, name: str, *, hops: int, scope: Scope, as_of: AsOf | 
         for entity in frontier[:MOST_NEIGHBOURS]:
             asked.add(entity)
             for fact in memory.facts(entity, scope=scope, as_of=as_of):
-                found.setdefault((fact.subject, fact.predicate, fact.object, span(fact.valid_from, fact.valid_to)), fact)
+                found.setdefault((fact.subject, fact.relation, fact.object, span(fact.valid_from, fact.valid_to)), fact)
                 reached.update({fact.subject: None, fact.object: None})
         frontier = [entity for entity in reached if entity not in asked]
     return list(found.values())
+
+
+def _plain(fact: Fact) -> dict[str, Any]:
+    """A fact as JSON, with the stamps that an edge carries: `created_at`, `updated_at`, `ended_at`, `status`."""
+    from rag2_memory.knowledge.temporal import fact_json
+
+    edge = fact_json(fact)["properties"]
+    stamps = {key: edge.get(key) for key in ("created_at", "updated_at", "ended_at", "status")}
+    return dict(to_json(fact)) | stamps
 
 
 def tree(facts: list[Fact]) -> Any:
@@ -92,5 +118,5 @@ def tree(facts: list[Fact]) -> Any:
             branch = subjects[fact.subject] = root.add(label)
         held = span(fact.valid_from, fact.valid_to)
         style = "dim" if fact.status == "inactive" else ""
-        branch.add(styled((fact.predicate, f"cyan {style}"), (f" → {fact.object}", style), (f"  {held}" if held else "", "dim")))
+        branch.add(styled((fact.relation, f"cyan {style}"), (f" → {fact.object}", style), (f"  {held}" if held else "", "dim")))
     return root

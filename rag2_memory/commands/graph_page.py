@@ -72,10 +72,10 @@ def _edge(fact: Fact, start: tuple[float, float], end: tuple[float, float], *, n
     x, y = (near + LABEL_AT * (far - near) for near, far in zip(inner, outer, strict=True))
     past = ' class="past"' if fact.status == "inactive" else ""
     held = span(fact.valid_from, fact.valid_to)
-    told = escape(f"{fact.subject} {fact.predicate} {fact.object}" + (f", {held}" if held else ""))
+    told = escape(f"{fact.subject} {fact.relation} {fact.object}" + (f", {held}" if held else ""))
     return (
         f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}"{past} marker-end="url(#arrow)"><title>{told}</title></line>'
-        f'<text class="relation" text-anchor="middle" x="{x:.0f}" y="{y - 3 + 11 * nth:.0f}">{escape(fact.predicate)}</text>'
+        f'<text class="relation" text-anchor="middle" x="{x:.0f}" y="{y - 3 + 11 * nth:.0f}">{escape(fact.relation)}</text>'
     )
 
 
@@ -145,7 +145,7 @@ def _table(facts: Sequence[Fact]) -> str:
     rows = []
     for fact in facts:
         past = ' class="past"' if fact.status == "inactive" else ""
-        cells = (fact.subject, fact.predicate, fact.object, span(fact.valid_from, fact.valid_to), ", ".join(fact.documents))
+        cells = (fact.subject, fact.relation, fact.object, span(fact.valid_from, fact.valid_to), ", ".join(fact.documents))
         rows.append(f"<tr{past}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n")
     heads = "".join(f"<th>{head}</th>" for head in ("Subject", "Relation", "Object", "Held", "Stated by"))
     return f"<table><tr>{heads}</tr>\n{''.join(rows)}</table>"

@@ -15,6 +15,9 @@ EVIDENCE_WEIGHT = 0.5
 """Lift of the passage that states the most relevant fact, on the scale of calibrated fusion (as `graph_ranking.NAMED_WEIGHT`)."""
 
 _QUANTITY = re.compile(r"[^\W\d_]{0,8} ?\d[\d.,]* ?(?P<unit>[^\W\d_]+)")
+_AMOUNT = re.compile(
+    r"\b(?:for|after|on|at|limit|size|number|count|population|port|price|cost|costs|age|length|height|weight|capacity|timeout)\b"
+)
 _WHICH = re.compile(r"\b(?:which|what)(?P<words>(?: [a-z-]+){1,3})", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\b(?:how (?:many|much|long|often|far|big|old|large|high|fast)|which|what)\b", re.IGNORECASE)
 
@@ -123,6 +126,11 @@ def says(fact: Fact, phrase: str) -> bool:
 def may_ask_for(predicate: str, question: str, schema: GraphSchema) -> bool:
     """Whether a question may ask for edges of a predicate; of the open one only the edge itself can tell."""
     return predicate == OPEN_PREDICATE or bool(_relation_stems(predicate, schema) & _stems(question))
+
+
+def phrase_asked_for(phrase: str, question: str) -> bool:
+    """Whether a word of an open edge's phrase occurs in a question, or a quantity may answer it."""
+    return bool(_stems(phrase) & _stems(question)) or bool(_HOW_MANY.search(question) and _AMOUNT.search(phrase))
 
 
 def _relation_stems(predicate: str, schema: GraphSchema) -> frozenset[str]:

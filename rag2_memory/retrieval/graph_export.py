@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rag2_memory.knowledge.temporal import fact_json
 from rag2_memory.retrieval.graph_page import PAGE
 from rag2_memory.types import Fact
 
@@ -20,6 +21,9 @@ EDGE_KEYS: Mapping[str, str] = {
     "valid_to": "string",
     "recorded_at": "string",
     "retracted_at": "string",
+    "created_at": "string",
+    "updated_at": "string",
+    "ended_at": "string",
     "status": "string",
     "confidence": "double",
     "evidence": "string",
@@ -38,7 +42,8 @@ def graph_of(facts: Iterable[Fact], *, names: Iterable[str] = ()) -> dict[str, l
 
     Returns:
         `nodes` with `id`, `name`, `type` and `facts` (how many speak of it), by name; `edges` with `id`, `source`, `target` (node ids), every field
-        of the fact, and moments as ISO 8601 text or `None`, in the order of the facts.
+        of the fact, its `relation` in words, `created_at`, `updated_at` and `ended_at` as `fact_json` gives them, and moments as ISO 8601 text or
+        `None`, in the order of the facts.
     """
     kept = list({_identity(fact): fact for fact in facts}.values())
     types: dict[str, str] = dict.fromkeys(names, "")
@@ -61,7 +66,7 @@ def to_json(facts: Iterable[Fact], *, names: Iterable[str] = (), indent: int | N
 
 
 def to_graphml(facts: Iterable[Fact], *, names: Iterable[str] = ()) -> str:
-    """Return a directed GraphML document (http://graphml.graphdrawing.org); `label` is the name of a node and the predicate of an edge.
+    """Return a directed GraphML document (http://graphml.graphdrawing.org); `label` is the name of a node and the relation of an edge.
 
     Characters that XML 1.0 cannot hold are replaced by U+FFFD.
     """
@@ -78,7 +83,7 @@ def to_graphml(facts: Iterable[Fact], *, names: Iterable[str] = ()) -> str:
         _data(element, "node_type", node["type"])
     for edge in graph["edges"]:
         element = ElementTree.SubElement(body, "edge", {"id": edge["id"], "source": edge["source"], "target": edge["target"]})
-        _data(element, "edge_label", edge["predicate"])
+        _data(element, "edge_label", edge["relation"])
         for name in EDGE_KEYS:
             _data(element, f"edge_{name}", _as_attribute(name, edge[name]))
     ElementTree.indent(root)
@@ -109,6 +114,7 @@ def _identity(fact: Fact) -> tuple[Any, ...]:
 
 
 def _edge(key: str, fact: Fact, ids: Mapping[str, str]) -> dict[str, Any]:
+    stamps = fact_json(fact)["properties"]
     return {
         "id": key,
         "source": ids[fact.subject],
@@ -116,10 +122,14 @@ def _edge(key: str, fact: Fact, ids: Mapping[str, str]) -> dict[str, Any]:
         "subject": fact.subject,
         "predicate": fact.predicate,
         "object": fact.object,
+        "relation": fact.relation,
         "valid_from": _text(fact.valid_from),
         "valid_to": _text(fact.valid_to),
         "recorded_at": _text(fact.recorded_at),
         "retracted_at": _text(fact.retracted_at),
+        "created_at": stamps.get("created_at"),
+        "updated_at": stamps.get("updated_at"),
+        "ended_at": stamps.get("ended_at"),
         "status": fact.status,
         "confidence": fact.confidence,
         "evidence": list(fact.evidence),

@@ -149,7 +149,7 @@ for (const type of types.length > 1 || types[0] ? types : []) {
 for (const edge of edges) {
   edge.element = make("g", { class: `edge ${edge.to || edge.retracted_at ? "ended" : ""}` }, $("#edges"));
   edge.path = make("path", { "marker-end": "url(#arrow)" }, edge.element);
-  edge.label = make("text", { class: "predicate" }, edge.element, edge.predicate.toLowerCase().replaceAll("_", " "));
+  edge.label = make("text", { class: "predicate" }, edge.element, edge.relation.toLowerCase().replaceAll("_", " "));
 }
 for (const node of all) {
   node.radius = 6 + Math.min(10, Math.sqrt(node.facts) * 2);
@@ -242,7 +242,7 @@ const refresh = () => {
   let shown = 0;
   for (const edge of edges) {
     const now = valid(edge, moment);
-    const fits = !words || [edge.subject, edge.predicate, edge.object].some((text) => text.toLowerCase().replaceAll("_", " ").includes(words) || text.toLowerCase().includes(words));
+    const fits = !words || [edge.subject, edge.relation, edge.predicate, edge.object].some((text) => text.toLowerCase().replaceAll("_", " ").includes(words) || text.toLowerCase().includes(words));
     const mine = !chosen || edge.a === chosen || edge.b === chosen;
     edge.element.classList.toggle("away", !now);
     edge.element.classList.toggle("faint", !(fits && mine));
@@ -250,7 +250,7 @@ const refresh = () => {
       alive.add(edge.a).add(edge.b);
       shown += 1;
       const item = document.createElement("li"), note = document.createElement("small");
-      item.textContent = `${edge.subject} – ${edge.predicate} → ${edge.object}`;
+      item.textContent = `${edge.subject} – ${edge.relation} → ${edge.object}`;
       note.textContent = span(edge);
       item.append(note);
       list.append(item);

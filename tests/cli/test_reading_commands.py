@@ -150,6 +150,12 @@ def test_the_graph_is_shown_as_text_and_as_a_page(run: Run, memory: Path, tmp_pa
     page = tmp_path / "alpha.html"
     run("graph", "show", "Project Alpha", "--html", page, "--memory", memory)
     assert "<svg" in page.read_text(encoding="utf-8")
+    graphml = tmp_path / "graph.graphml"
+    run("graph", "show", "Project Alpha", "--export", graphml, "--memory", memory)
+    assert "LEAD_ARCHITECT_OF" in graphml.read_text(encoding="utf-8")
+    shown = json.loads(run("graph", "show", "Project Alpha", "--as-of", "2026-03-01", "--json", "--memory", memory).stdout)
+    assert {"created_at", "updated_at", "ended_at", "status"} <= set(shown["facts"][0])
+    assert ".graphml or .json" in run("graph", "show", "Project Alpha", "--export", tmp_path / "x.gexf", "--memory", memory, code=1).stderr
     assert "cannot write" in run("graph", "show", "Project Alpha", "--html", tmp_path / "no" / "x.html", "--memory", memory, code=1).stderr
 
 

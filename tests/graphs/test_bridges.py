@@ -84,6 +84,29 @@ def test_a_passage_that_states_the_day_in_another_form_goes_first(day: str) -> N
         assert found(memory, f"What does the ferry's log say of the engine failure of {day}?")[0] == "log-0"
 
 
+def test_a_statement_is_not_bridged() -> None:
+    with hospital() as memory:
+        state = memory.graph.invoke({"query": "The lead of Project Heron works in a corner room."})
+        follow = next(record for record in state["trace"] if record["stage"] == "follow_links")
+        assert follow["bridges"] == []
+
+
+def test_a_document_that_a_fact_leads_to_is_found_by_what_it_is_about() -> None:
+    with hospital() as memory:
+        memory.ingest(
+            [
+                Document(
+                    id="fall", title="Incident: a bed rolled away", text="On 3 March 2024 a bed rolled away. See [ADR 7](0007-brakes.md)."
+                ),
+                Document(id="adr/0007-brakes.md", title="ADR 7: Brakes on two wheels", text="Four are dearer. Written by Agnes Toth."),
+            ]
+        )
+        assert set(found(memory, "Which decision record is mentioned in the report on the bed that rolled away?")[:2]) == {
+            "fall",
+            "adr/0007-brakes.md",
+        }
+
+
 def test_without_the_graph_nothing_is_bridged() -> None:
     with hospital(config=MemoryConfig(graph_ranking=False)) as memory:
         state = memory.graph.invoke({"query": "In which room does the lead of Project Heron work?"})
