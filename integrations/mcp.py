@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
@@ -14,13 +15,14 @@ from rag2_memory.errors import InvalidRequestError, Rag2MemoryError
 from rag2_memory.integrations.mcp_sdk import ResourceList, new_server, protocol_types, tool_error
 from rag2_memory.integrations.views import fact_rows, forget_owned, passage_row, timeline
 from rag2_memory.memory import Memory
+from rag2_memory.records import DocumentState
 from rag2_memory.types import Scope
 
 URI = "memory://documents/"
 """What the URIs of documents begin with; the id follows, percent-encoded."""
 
-LISTED_RESOURCES = 1_000
-"""Documents that a listing names, the latest first. Every other one is read by its URI, as search results give the id."""
+PAGE = 500
+"""Documents on one page of a listing, in the order of their ids."""
 
 MOST_CHARACTERS = 100_000
 """Longest text that `remember` takes at once."""
@@ -132,23 +134,13 @@ def _writing_tools(memory: Memory, who: Scope) -> Sequence[Callable[..., Any]]:
 def _documents(memory: Memory, who: Scope) -> ResourceList:
     registry = memory.services.registry
 
-    def list_documents() -> list[Mapping[str, Any]]:
-        visible = registry.metadata(who, prefix="")
-        states = sorted(
-            registry.states(namespace=who.namespace, document_ids=list(visible)),
-            key=lambda state: (state.recorded_at is not None and state.recorded_at.timestamp(), state.document_id),
-            reverse=True,
-        )
-        return [
-            {
-                "uri": URI + quote(state.document_id, safe=""),
-                "name": state.document_id,
-                "title": state.title or state.document_id,
-                "mimeType": "text/markdown",
-                **({"annotations": {"lastModified": state.modified_at.isoformat()}} if state.modified_at else {}),
-            }
-            for state in states[:LISTED_RESOURCES]
-        ]
+    def page(cursor: str | None) -> tuple[list[Mapping[str, Any]], str | None]:
+        names = sorted(registry.metadata(who, prefix=""))
+        start = bisect_right(names, unquote(cursor)) if cursor else 0
+        chosen = names[start : start + PAGE]
+        states = {state.document_id: state for state in registry.states(namespace=who.namespace, document_ids=chosen)}
+        following = quote(chosen[-1], safe="") if start + PAGE < len(names) else None
+        return [_listed(states[name]) for name in chosen if name in states], following
 
     def read_document(uri: str) -> tuple[str, str] | None:
         if not uri.startswith(URI):
@@ -158,10 +150,20 @@ def _documents(memory: Memory, who: Scope) -> ResourceList:
         except InvalidRequestError:
             return None
 
-    async def listed() -> Sequence[Mapping[str, Any]]:
-        return await asyncio.to_thread(list_documents)
+    async def pages(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+        return await asyncio.to_thread(page, cursor)
 
     async def read(uri: str) -> tuple[str, str] | None:
         return await asyncio.to_thread(read_document, uri)
 
-    return ResourceList(listed=listed, read=read)
+    return ResourceList(page=pages, read=read)
+
+
+def _listed(state: DocumentState) -> Mapping[str, Any]:
+    return {
+        "uri": URI + quote(state.document_id, safe=""),
+        "name": state.document_id,
+        "title": state.title or state.document_id,
+        "mimeType": "text/markdown",
+        **({"annotations": {"lastModified": state.modified_at.isoformat()}} if state.modified_at else {}),
+    }

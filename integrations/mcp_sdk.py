@@ -25,8 +25,8 @@ PATH = "/mcp"
 class ResourceList:
     """The documents that a server offers besides its templates, computed whenever a client asks."""
 
-    listed: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
-    """Returns resources by the protocol's field names."""
+    page: Callable[[str | None], Awaitable[tuple[Sequence[Mapping[str, Any]], str | None]]]
+    """Given a cursor (`None` at first), returns resources by the protocol's field names, and the cursor of what follows, if anything does."""
     read: Callable[[str], Awaitable[tuple[str, str] | None]]
     """Returns text and media type of a URI, or `None` where there is none such."""
 
@@ -41,9 +41,13 @@ def new_server(name: str, *, instructions: str, resources: ResourceList) -> Any:
     types = protocol_types()
     contents: Any = import_module("mcp.server.lowlevel.helper_types")
 
+    async def page(cursor: str | None) -> Any:
+        found, following = await resources.page(cursor)
+        return types.ListResourcesResult.model_validate({"resources": list(found), "nextCursor": following})
+
     class MemoryServer(base):  # type: ignore[misc]
         async def list_resources(self) -> list[Any]:
-            return [types.Resource.model_validate(resource) for resource in await resources.listed()]
+            return list((await page(None)).resources)
 
         async def read_resource(self, uri: Any, context: Any = None) -> Iterable[Any]:
             found = await resources.read(str(uri))
@@ -56,7 +60,25 @@ def new_server(name: str, *, instructions: str, resources: ResourceList) -> Any:
     server = MemoryServer(name, instructions=instructions)
     root.handlers[:] = handlers  # the SDK's constructor configures logging for the whole process, which is the application's to do
     root.setLevel(level)
+    _page_resources(server, page)
     return server
+
+
+def _page_resources(server: Any, page: Callable[[str | None], Awaitable[Any]]) -> None:
+    """Have a server list its resources page by page, which the SDK's server classes themselves do not."""
+    types = protocol_types()
+    if (modern := getattr(server, "_lowlevel_server", None)) is not None:
+
+        async def answer(context: Any, params: Any) -> Any:
+            return await page(params.cursor)
+
+        modern.add_request_handler("resources/list", types.PaginatedRequestParams, answer)
+        return
+
+    async def reply(request: Any) -> Any:
+        return types.ServerResult(await page(request.params.cursor if request.params else None))
+
+    server._mcp_server.request_handlers[types.ListResourcesRequest] = reply
 
 
 def _server_class() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from rag2_memory import Document, Memory, Scope
-from rag2_memory.integrations.mcp import LISTED_RESOURCES, create_server
+from rag2_memory.integrations.mcp import create_server
+from rag2_memory.integrations.mcp_resources import McpResources, ingest_resources
 from rag2_memory.integrations.mcp_sdk import connected
+from rag2_memory.testing.fakes import FakeEmbedder
 
 pytest.importorskip("mcp")
 
@@ -97,13 +100,24 @@ async def test_documents_are_resources_and_each_scope_sees_its_own(filled: Memor
         assert (await peer.read("memory://documents/secret"))[0]["text"] == "The gateway's admin port is 9999."
 
 
-async def test_a_listing_is_bounded_and_every_document_can_still_be_read(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag2_memory.integrations.mcp.LISTED_RESOURCES", 3)
-    assert LISTED_RESOURCES == 1_000
-    memory.ingest([Document(id=f"d{number}", text=f"Number {number}.") for number in range(5)])
+async def test_a_listing_comes_page_by_page(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag2_memory.integrations.mcp.PAGE", 3)
+    memory.ingest([Document(id=f"ä {number:02}", text=f"Number {number}.") for number in range(8)])
     async with connected(create_server(memory)) as peer:
-        assert len(await peer.resources()) == 3
-        assert [(await peer.read(f"memory://documents/d{number}"))[0]["text"] for number in range(5)] == [f"Number {n}." for n in range(5)]
+        first, cursor = await peer.page(None)
+        memory.ingest(Document(id="ä 00b", text="Put before the cursor meanwhile."))
+        memory.forget("ä 04")
+        second, cursor = await peer.page(cursor)
+        third, end = await peer.page(cursor)
+    assert [[each["name"][2:] for each in page] for page in (first, second, third)] == [["00", "01", "02"], ["03", "05", "06"], ["07"]]
+    assert end is None
+
+
+async def test_another_memorys_documents_are_taken_in_over_many_pages(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag2_memory.integrations.mcp.PAGE", 4)
+    memory.ingest([Document(id=f"d{number}", text=f"Number {number}.") for number in range(10)])
+    with Memory.in_memory(embedder=FakeEmbedder()) as copy:
+        assert len((await asyncio.to_thread(ingest_resources, copy, McpResources(create_server(memory)))).added) == 10
 
 
 async def test_what_is_remembered_is_found_and_can_be_forgotten(filled: Memory) -> None:

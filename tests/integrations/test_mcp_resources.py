@@ -31,15 +31,15 @@ with Memory.in_memory(embedder=FakeEmbedder()) as memory:
 def server_of(resources: Sequence[Mapping[str, Any]], texts: Mapping[str, str | bytes]) -> Any:
     """A server of the SDK with these resources; one without a text is refused when it is read."""
 
-    async def listed() -> Sequence[Mapping[str, Any]]:
-        return resources
+    async def page(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+        return resources, None
 
     async def read(uri: str) -> tuple[Any, str] | None:
         media_type = next((str(each.get("mimeType", "text/plain")) for each in resources if each["uri"] == uri), "text/plain")
         return (texts[uri], media_type) if uri in texts else None
 
     reading: Callable[[str], Awaitable[tuple[str, str] | None]] = read
-    return new_server("wiki", instructions="", resources=ResourceList(listed=listed, read=reading))
+    return new_server("wiki", instructions="", resources=ResourceList(page=page, read=reading))
 
 
 def resource(uri: str, **fields: Any) -> dict[str, Any]:
