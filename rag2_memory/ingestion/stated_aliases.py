@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import combinations
 
 from rag2_memory.knowledge.assembly import entity_id
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.records import Entity, MergeRecord
 
-MAX_ALIASES = 8
+MAX_ALIASES = 12
 """An entity that documents give more names than this is a word for many things (a label such as `ADR 1` that every project uses)."""
 
 
@@ -19,38 +20,68 @@ class StatedAliases:
     They come from documents that everyone in the namespace sees: a merge holds for all readers, so what only some may know must not cause one.
     """
 
-    def __init__(self, namespace: str, stated: Mapping[str, Iterable[str]]) -> None:
+    def __init__(self, namespace: str, stated: Mapping[str, Iterable[Collection[str]]]) -> None:
         self._namespace = namespace
-        self._keys: dict[str, set[str]] = defaultdict(set)
+        self._groups: dict[str, set[frozenset[str]]] = defaultdict(set)
         self._claims: dict[str, set[str]] = defaultdict(set)
+        self._joined: dict[str, frozenset[str]] | None = None
         self.take(stated)
 
-    def take(self, stated: Mapping[str, Iterable[str]]) -> None:
-        """Add names, as written, by entity id."""
-        for entity, names in stated.items():
-            for key in filter(None, map(normalize_name, names)):
-                self._keys[entity].add(key)
-                self._claims[key].add(entity)
+    def take(self, stated: Mapping[str, Iterable[Collection[str]]]) -> None:
+        """Add names, as written, by entity id: one collection per document that gives some."""
+        if stated:
+            self._joined = None
+        for entity, documents in stated.items():
+            for names in documents:
+                keys = frozenset(filter(None, map(normalize_name, names)))
+                if keys:
+                    self._groups[entity].add(keys)
+                for key in keys:
+                    self._claims[key].add(entity)
 
     @property
     def claimants(self) -> set[str]:
         """Every entity that has another name."""
-        return set(self._keys)
+        return set(self._groups)
 
     def of(self, entity: Entity, canonical: Mapping[str, str]) -> frozenset[str]:
-        """Return the names that this entity alone claims, and those that were stated together with its own; two things with one acronym are not one.
+        """Return the names that this entity alone claims, and those that these and its own are joined to; two things with one acronym are not one.
 
         Args:
             entity: The entity.
             canonical: Canonical ids of the claimants: those that are one already do not compete.
         """
-        keys = self._keys.get(entity.id, set())
-        if len(keys) > MAX_ALIASES or (entity.type == "Document" and self._is_common_label(keys)):
+        if entity.type == "Document" and self._is_common_label(entity.id):
             return frozenset()
-        beside = {key for claimant in self._sole(entity.key, canonical) for key in self._keys[claimant]} - {entity.key}
-        if len(beside) > MAX_ALIASES or self._is_common_label(beside):
-            beside = set()
-        return frozenset(key for key in keys if self._sole(key, canonical)) | beside
+        own = {key for key in self._names(entity.id) if self._sole(key, canonical)}
+        if self._joined is None:
+            self._joined = self._components(canonical)
+        return frozenset(own | self._joined.get(entity.id, frozenset()) - {entity.key})
+
+    def _components(self, canonical: Mapping[str, str]) -> dict[str, frozenset[str]]:
+        """Return, by entity, all names that uncontested statements join to it: a label, its title and its file name are given by several."""
+        parent: dict[str, str] = {}
+        keys: dict[str, str] = {}
+
+        def root(entity: str) -> str:
+            while parent.setdefault(entity, entity) != entity:
+                entity = parent[entity] = parent[parent[entity]]
+            return entity
+
+        for stater in sorted(self._groups):
+            for key in sorted(self._names(stater)) if not self._is_common_label(stater) else ():
+                if self._sole(key, canonical):
+                    named = entity_id(self._namespace, key)
+                    keys[named] = key
+                    parent[root(named)] = root(stater)
+        names: dict[str, set[str]] = defaultdict(set)
+        for named, key in keys.items():
+            names[root(named)].add(key)
+        return {entity: frozenset(names[root(entity)]) for entity in list(parent) if len(names[root(entity)]) <= MAX_ALIASES}
+
+    def _names(self, entity: str) -> set[str]:
+        names = {key for group in self._groups.get(entity, ()) for key in group}
+        return names if len(names) <= MAX_ALIASES else set()
 
     def _sole(self, key: str, canonical: Mapping[str, str]) -> set[str]:
         """Return the claimants of a name if they are all one entity."""
@@ -59,20 +90,17 @@ class StatedAliases:
 
     def links(self, canonical: Mapping[str, str]) -> set[frozenset[str]]:
         """Return the pairs of entity ids that an uncontested alias joins."""
-        found = set()
-        for entity, keys in self._keys.items():
-            if len(keys) > MAX_ALIASES:
-                continue
-            for key in keys:
-                if self._sole(key, canonical):
-                    found.add(frozenset((entity, entity_id(self._namespace, key))))
-        return found
+        return {
+            frozenset((entity, entity_id(self._namespace, key)))
+            for entity in self._groups
+            for key in self._names(entity)
+            if self._sole(key, canonical)
+        }
 
-    @staticmethod
-    def _is_common_label(keys: set[str]) -> bool:
-        """Whether several documents go by one label: each title gives its rest and its whole, of which the whole ends with the rest."""
-        rests = [key for key in keys if not any(other != key and key.endswith(other) for other in keys)]
-        return len(rests) > 1
+    def _is_common_label(self, entity: str) -> bool:
+        """Whether documents give an entity names that have nothing in common: a label, `ADR 7`, that several projects use."""
+        groups = self._groups.get(entity, set())
+        return any(not one & other for one, other in combinations(groups, 2))
 
 
 def joined_by_alias(record: MergeRecord, merges: Iterable[MergeRecord], aliases: StatedAliases) -> bool:

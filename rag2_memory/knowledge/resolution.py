@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.knowledge.lexicon import form_type, looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.name_matching import NameMatch, bare_tokens, excluded, is_person_like, match_names, person_name, thing_tokens
+from rag2_memory.knowledge.name_matching import NameMatch, bare_tokens, excluded, is_acronym, is_person_like, match_names, person_name, thing_tokens
 from rag2_memory.knowledge.nicknames import related_initials
 from rag2_memory.records import Entity
 
@@ -178,6 +178,8 @@ def _judged(one: Profile, other: Profile, config: ResolutionConfig) -> NameMatch
     `Venezuela` and `Venezuelan` are one slip apart, `Google Energy` and `GE Energy` agree like a name and its initials.
     """
     match = compare(one, other, config)
+    if match.reason == STATED_ALIAS and not _alias_holds(one, other):
+        return replace(match, score=round(config.merge_score - 0.01, 3), reason=f"{match.reason}, but the names have nothing in common")
     if one.declared_type or other.declared_type or one.neighbours & other.neighbours:
         return match
     if match.score >= 0.95 and not match.partial:
@@ -185,6 +187,19 @@ def _judged(one: Profile, other: Profile, config: ResolutionConfig) -> NameMatch
     if match.score < config.merge_score:
         return replace(match, score=0.0)
     return replace(match, score=round(config.merge_score - 0.01, 3), reason=f"{match.reason}, but nothing says what they are")
+
+
+def _alias_holds(one: Profile, other: Profile) -> bool:
+    """Whether something besides the statement speaks for it: one type, a common word, or initials in capitals.
+
+    Alone it is often misread: of `Ana Lee (born March 1981), also known as Grace` the name before the words is a month, and a museum's SAM is no Sam.
+    """
+    if one.type and one.type == other.type:
+        return True
+    short, long = sorted((one.entity.name, other.entity.name), key=len)
+    if " " not in short and is_acronym(short, long):
+        return short.isupper()
+    return any(len(word) > 2 for word in set(thing_tokens(short)) & set(thing_tokens(long)))
 
 
 class BlockIndex:

@@ -52,8 +52,8 @@ class ConsolidationTier(ABC):
         """Return the node type of normalised names, as most open documents of the namespace have it; names without one are left out."""
 
     @abstractmethod
-    def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, frozenset[str]]:
-        """Return the other names that open documents give to surface entities, as written."""
+    def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, list[frozenset[str]]]:
+        """Return the other names that open documents give to surface entities, as written: one set per document that gives any, in no order."""
 
     @abstractmethod
     def recheck_aliases(self, key: str) -> bool:

@@ -105,8 +105,8 @@ class SqlConsolidation(RegistryTier):
                     counts.setdefault(key, {})[node_type] = uses
         return {key: min(types, key=lambda name: (-types[name], name)) for key, types in counts.items()}
 
-    def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, frozenset[str]]:
-        query = select(t.mentions.c.entity_id, t.mentions.c.properties).where(
+    def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, list[frozenset[str]]]:
+        query = select(t.mentions.c.entity_id, t.documents.c.document_key, t.mentions.c.properties).where(
             t.entities.c.namespace == namespace,
             t.mentions.c.entity_id == t.entities.c.entity_id,
             t.mentions.c.properties.contains(f'"{d.ALIASES}"'),
@@ -114,11 +114,11 @@ class SqlConsolidation(RegistryTier):
         )
         if compared is not None:
             query = query.where(t.entities.c.compared.is_(compared))
-        found: dict[str, set[str]] = {}
+        found: dict[str, dict[str, set[str]]] = {}
         with self._reading() as connection:
-            for entity, properties in connection.execute(query):
-                found.setdefault(entity, set()).update(_names(json.loads(properties)))
-        return {entity: frozenset(names) for entity, names in found.items()}
+            for entity, document, properties in connection.execute(query):
+                found.setdefault(entity, {}).setdefault(document, set()).update(_names(json.loads(properties)))
+        return {entity: [frozenset(names) for names in documents.values()] for entity, documents in found.items()}
 
     def recheck_aliases(self, key: str) -> bool:
         query = select(t.mentions.c.entity_id).where(

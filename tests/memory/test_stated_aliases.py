@@ -113,7 +113,7 @@ def entity(name: str, type: str = "") -> Entity:
 
 
 def test_one_acronym_for_two_things_joins_neither() -> None:
-    aliases = StatedAliases("n", {entity("event bus").id: ["EB"], entity("elastic beanstalk").id: ["EB", "Beanstalk"]})
+    aliases = StatedAliases("n", {entity("event bus").id: [{"EB"}], entity("elastic beanstalk").id: [{"EB", "Beanstalk"}]})
     assert aliases.of(entity("event bus"), {}) == frozenset()
     assert aliases.of(entity("elastic beanstalk"), {}) == frozenset({"beanstalk"})
     same = {entity("elastic beanstalk").id: entity("event bus").id}
@@ -121,8 +121,23 @@ def test_one_acronym_for_two_things_joins_neither() -> None:
 
 
 def test_a_label_that_several_titles_use_names_none_of_them() -> None:
-    titles = ["Sessions in Redis", "ADR 7: Sessions in Redis", "A new font", "ADR 7: A new font"]
+    titles = [{"Sessions in Redis", "ADR 7: Sessions in Redis"}, {"A new font", "ADR 7: A new font"}]
     aliases = StatedAliases("n", {entity("adr 7").id: titles})
     assert aliases.of(entity("adr 7", "Document"), {}) == frozenset()
-    one = StatedAliases("n", {entity("adr 7").id: titles[:2]})
+    assert aliases.of(entity("a new font", "Document"), {}) == frozenset()
+    one = StatedAliases("n", {entity("adr 7").id: titles[:1] * 2})
     assert len(one.of(entity("adr 7", "Document"), {})) == 2
+    assert "adr 7 sessions in redis" in one.of(entity("sessions in redis", "Document"), {})
+
+
+def test_names_that_several_statements_join_are_all_other_names_of_each() -> None:
+    aliases = StatedAliases(
+        "n",
+        {
+            entity("adr 7").id: [{"Sessions in Redis", "ADR 7: Sessions in Redis"}],
+            entity("adr 7 sessions in redis").id: [{"seventh page"}],
+        },
+    )
+    assert {"sessions in redis", "adr 7 sessions in redis"} <= aliases.of(entity("seventh page"), {})
+    assert "seventh page" in aliases.of(entity("adr 7"), {})
+    assert "seventh page" in aliases.of(entity("sessions in redis"), {})
