@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.knowledge.lexicon import form_type, looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.name_matching import NameMatch, bare_tokens, excluded, is_acronym, is_person_like, match_names, person_name, thing_tokens
+from rag2_memory.knowledge.name_matching import (
+    NameMatch,
+    bare_tokens,
+    excluded,
+    is_acronym,
+    is_person_like,
+    match_names,
+    person_name,
+    thing_tokens,
+)
 from rag2_memory.knowledge.nicknames import related_initials
 from rag2_memory.records import Entity
 
