@@ -21,6 +21,7 @@ from langgraph.graph import END, START, StateGraph
 
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError
 from rag2_memory.graphs.consolidation_report import ConsolidationReport
+from rag2_memory.graphs.services import RUN_TAG
 from rag2_memory.ingestion.communities import CommunityBuilder
 from rag2_memory.ingestion.fading import FadedDocument, check_fading, faded_documents
 from rag2_memory.ingestion.knowledge import ReadKnowledge
@@ -231,7 +232,7 @@ def consolidate(
         "archive_below": archive_below,
         "archive": archive,
     }
-    graph: Any = build_consolidation_graph(services).compile(name="rag2_consolidate")
+    graph: Any = build_consolidation_graph(services).compile(name="rag2_consolidate").with_config(tags=[RUN_TAG])
     for mode, part in graph.stream(state, {"recursion_limit": STEPS_AT_MOST}, stream_mode=["updates", "values"]):
         if mode == "values":
             state = dict(part)

@@ -22,6 +22,9 @@ from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTi
 MODEL_NAMES = ("name", "model_name", "model", "model_name_or_path")
 """Attributes by which rerankers and their like tell their model; a component with other ways should have a `name`."""
 
+RUN_TAG = "rag2_memory"
+"""Tag of every run of ours, by which LangSmith and other listeners find them among an agent's own."""
+
 Router = Callable[[str], str]
 """Chooses a route for a query, for instance by asking a language model."""
 

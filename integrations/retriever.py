@@ -9,8 +9,9 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, ensure_config
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
+from rag2_memory.graphs.services import RUN_TAG
 from rag2_memory.integrations.scopes import scope_of_run
 from rag2_memory.memory import Memory
 from rag2_memory.types import AsOfLike, Passage, Scope
@@ -31,6 +32,7 @@ class MemoryRetriever(BaseRetriever):
     as_of: Any = None
     """Answer as of then; as for `Memory.search`."""
     route: str = "auto"
+    tags: list[str] | None = Field(default_factory=lambda: [RUN_TAG])
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[LangChainDocument]:
         """Search under the run's scope."""

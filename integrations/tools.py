@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from rag2_memory.errors import ClosedMemoryError, InvalidRequestError
+from rag2_memory.graphs.services import RUN_TAG
 from rag2_memory.integrations.scopes import scope_of_run
 from rag2_memory.integrations.views import fact_rows, forget_owned, passage_row, timeline
 from rag2_memory.memory import Memory
@@ -63,7 +64,7 @@ def memory_tools(memory: Memory, *, scope: Scope | None = None, thread_id: str =
     chosen = [*_reading(memory, scope), *(_writing(memory, scope, thread_id) if writable else ())]
     return [
         StructuredTool.from_function(
-            func=function, name=function.__name__, description=description, args_schema=schema, handle_tool_error=True
+            func=function, name=function.__name__, description=description, args_schema=schema, handle_tool_error=True, tags=[RUN_TAG]
         )
         for function, schema, description in chosen
     ]

@@ -30,7 +30,7 @@ from rag2_memory.graphs.consolidate import ARCHIVE_BELOW, DEAR_BATCH_CHUNKS, Con
 from rag2_memory.graphs.consolidation_report import ConsolidationReport
 from rag2_memory.graphs.direct import search_directly
 from rag2_memory.graphs.recall import build_recall_graph
-from rag2_memory.graphs.services import RecallServices, Router
+from rag2_memory.graphs.services import RUN_TAG, RecallServices, Router
 from rag2_memory.graphs.state import RecallState, request_of
 from rag2_memory.ingestion.communities import CommunityBuilder, visible_communities
 from rag2_memory.ingestion.conversation import turns_of
@@ -65,9 +65,6 @@ from rag2_memory.types import (
 )
 
 logger = logging.getLogger(__name__)
-
-RUN_TAG = "rag2_memory"
-"""Tag of every graph run, by which LangSmith and other listeners find them among an agent's own."""
 
 REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
 

@@ -14,6 +14,7 @@ import pytest
 from langchain_core.tracers.base import BaseTracer
 
 from rag2_memory import Document, InvalidRequestError, Memory
+from rag2_memory.integrations.langchain import MemoryRetriever, memory_tools
 from rag2_memory.integrations.tracing import trace_memory
 from rag2_memory.testing.fakes import FakeEmbedder
 
@@ -163,6 +164,13 @@ def test_graph_runs_have_a_name_and_a_tag(filled: Memory) -> None:
     assert {"rag2_memory", "mine"} <= set(run.tags)
     assert {"plan", "fuse", "fit_budget"} <= {child.name for child in run.child_runs}
     assert all("rag2_memory" in child.tags for child in run.child_runs)
+
+
+def test_retrievers_and_tools_carry_the_tag_as_well(filled: Memory) -> None:
+    runs = _Runs()
+    MemoryRetriever(memory=filled).invoke("moat", config={"callbacks": [runs]})
+    memory_tools(filled)[0].invoke({"query": "moat"}, config={"callbacks": [runs]})
+    assert [(run.name, "rag2_memory" in run.tags) for run in runs.found] == [("MemoryRetriever", True), ("search_memory", True)]
 
 
 def test_opentelemetry_is_loaded_by_tracing_alone() -> None:
