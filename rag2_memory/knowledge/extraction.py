@@ -219,6 +219,8 @@ class PatternExtractor:
             self._links(LINK.findall(sentence), sentence, reading)
         if not words_of(sentence) and not may_state(sentence):
             reading.unread.append(sentence)
+            if ", the " in sentence:
+                shape_of(sentence, lexicon, replace(reading.context))  # it may explain a name that later ones describe
             return
         if reading.unread and _LOOKS_BACK.match(sentence):
             for before in reading.unread[-_LOOK_BACK_SENTENCES:]:
@@ -348,7 +350,7 @@ class PatternExtractor:
                 yield edge
 
     def _full(self, reading: _Reading, lexicon: Lexicon) -> Iterator[Relation]:
-        """Give each edge the full names that its chunk holds for its short ones."""
+        """Give each edge the full names that its chunk, or for people its document, holds for its short ones."""
         for relation in reading.relations:
             subject, target = (lexicon.full_name(name, reading.text) for name in (relation.subject, relation.object))
             if subject != target:

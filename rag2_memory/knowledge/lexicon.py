@@ -148,6 +148,9 @@ class Lexicon:
     longer: dict[str, set[str]] = field(default_factory=dict)
     """Key of a short form → the full names of this document that it may stand for: `vatsal` for `Vatsal Shah`, `alpha` for `Project Alpha`."""
 
+    described: dict[str, str] = field(default_factory=dict)
+    """Description → the name that this document has explained by it: `boot routine` for `sys_start`, after "sys_start, the boot routine"."""
+
     def type_of(self, name: str) -> str:
         """Return the node type of a name: as the document or the graph has it, else as its form suggests, else empty."""
         key = _key(name)
@@ -171,9 +174,10 @@ class Lexicon:
     def note(self, name: str) -> None:
         """Remember the short forms of a name by its form alone: `Edith` for `Edith Marlowe`, `the gateway` for `ingest-gateway`; it gets no type."""
         words = name.split()
-        if len(words) > 1 and is_given_name(_key(words[0])) and looks_like_person(name):
-            for word in (words[0], words[-1]):
-                self.longer.setdefault(_key(word), set()).add(name)
+        if len(words) > 1 and looks_like_person(name):
+            for word in (words[0], words[-1]) if is_given_name(_key(words[0])) else words[:1]:
+                if len(word) > 2:
+                    self.longer.setdefault(_key(word), set()).add(name)
         elif form_type(name) == "Component":
             last = re.split(r"[ _-]", name.removesuffix("()"))[-1].casefold()
             if last != name.casefold():
@@ -189,13 +193,15 @@ class Lexicon:
         self.seen.setdefault(key, node_type)
 
     def full_name(self, name: str, text: str) -> str:
-        """Return the only full name that a short one can stand for, if the given text holds it; else the name itself."""
+        """Return the only full name that a short one can stand for: of those in the given text, else of the people in the document; else the name."""
         key = _key(name)
         longer = self.longer.get(key, ())
         if not longer and is_given_name(key):
             longer = {each for first, full in self.longer.items() if same_given_name(key, first) for each in full}
-        standing = [each for each in longer if each in text]
-        return standing[0] if len(standing) == 1 else name
+        standing = {_key(each): each for each in sorted(longer) if each in text}
+        if not standing:
+            standing = {_key(each): each for each in sorted(longer) if looks_like_person(each)}
+        return next(iter(standing.values())) if len(standing) == 1 else name
 
     def __contains__(self, name: object) -> bool:
         key = _key(str(name))

@@ -331,6 +331,12 @@ def _retire_rules() -> tuple[Rule, ...]:
     retires: dict[str, Any] = {"predicate": "DEPRECATED", "kind": "event"}
     return (
         rule(
+            pattern=rf"(?P<v>replac(?:e|es|ed|ing)|swap(?:s|ped|ping)?|substituted?) {OBJ} (?:by|with|for) (?P<s>{N})",
+            subject="thing",
+            object="thing",
+            **retires,
+        ),
+        rule(
             pattern=rf"{OBJ}{GAP}{AUX}(?P<v>{RETIRED})[^;,]{{0,40}}? (?:in favou?r of|by|with) (?P<s>{N})",
             subject="thing",
             object="thing",

@@ -27,6 +27,8 @@ _ARTICLE = re.compile(
     rf"(?P<before>\b(?:[Tt]he|[Oo]ur|[Tt]heir|[Ii]ts|[Aa]n?|[Yy]our|[Mm]y)\s+(?P<kept>(?:(?:new|old|former|current|internal|main|whole|first|second) )?(?:(?:{TYPE_WORD})s? )?))(?={N})"
 )
 _QUALIFIED = re.compile(rf"\b(?:new|old|former|current|internal|main|whole)\s+(?=(?:(?:{TYPE_WORD})s? )?{N})")
+_APPOSITION = re.compile(rf"(?P<name>{N}), (?:the|our) (?P<what>[a-z]+(?: [a-z]+)?)(?=[,.;]| (?:of|on|in|for|that|which|behind)\b)")
+_DESCRIBED = re.compile(r"\b(?:[Tt]he|[Tt]his|[Oo]ur) (?P<what>[a-z]+(?: [a-z]+)?)\b(?! [\ue000-\uefff])")
 _OWNED_THING = re.compile(rf"{N}['’]s (?=(?P<thing>{N}))")
 """`Alpha's billing-engine`: the thing is meant."""
 _ALL_OF_A_KIND = re.compile(r"\b(?P<all>[Bb]oth|[Aa]ll(?: of)?(?: the| our| its)?|[Tt]he (?:two|three|four)) (?P<kind>[a-z]{3,})s\b")
@@ -166,6 +168,12 @@ def _resolve(shape: Shape, lexicon: Lexicon, context: Context) -> None:
     )
     if context.about is not None and context.about.type != "Document":
         shape.text = _HERE.sub(lambda match: _added(shape, context.about) or match[0], shape.text)
+    for match in _APPOSITION.finditer(shape.text):
+        span = shape.listed(match["name"])[0]
+        if span.type == "Component" or lexicon.type_of(span.name) == "Component":
+            lexicon.described.setdefault(match["what"], span.name)
+    if lexicon.described:
+        shape.text = _DESCRIBED.sub(lambda match: _described(match, shape, lexicon), shape.text)
     shape.text = _ALL_OF_A_KIND.sub(lambda match: _all_of_a_kind(match, shape, lexicon), shape.text)
     here, before = _Nearby(), context.thing
     shape.text = _PRONOUN.sub(lambda match: _antecedent(match, shape, lexicon, context, here), shape.text)
@@ -179,6 +187,17 @@ class _Nearby:
 
     person: NameSpan | None = None
     thing: NameSpan | None = None
+
+
+def _described(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:
+    """The thing that was explained by these words before; not where it is being explained."""
+    words = match["what"].split()
+    for length in (2, 1):
+        name = lexicon.described.get(" ".join(words[:length])) if length <= len(words) else None
+        if name is not None and not shape.text[: match.start()].endswith(", "):
+            rest = " ".join(words[length:])
+            return _added(shape, NameSpan(name, -1, -1, "Component")) + (f" {rest}" if rest else "")
+    return match[0]
 
 
 def _all_of_a_kind(match: re.Match[str], shape: Shape, lexicon: Lexicon) -> str:

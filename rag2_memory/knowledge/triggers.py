@@ -6,7 +6,7 @@ import re
 
 TRIGGERS = frozenset(
     """
-    according acquired ask asks builds fetch fetches get gets load loads pull pulls receive receives take amended applied appointed approved architect assigned assumed assumes audited author authored authors backed
+    according acquired replace replacing swap swaps swapped swapping substitute substituted ask asks builds fetch fetches get gets load loads pull pulls receive receives take amended applied appointed approved architect assigned assumed assumes audited author authored authors backed
     based begins belong belonged belongs builds built bumped bumps call calls care carried certified chaired change changed changes
     charge cited cites coded commits committed committer communicates conducted connect connects consume consumed consumes contribute
     contributed contributes contributing contributor converted corrected create created creates creator decided decommissioned defined

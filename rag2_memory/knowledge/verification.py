@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from rag2_memory.knowledge.lexicon import looks_like_person
 from rag2_memory.knowledge.mentions import normalize_name
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.records import Relation
@@ -13,6 +14,9 @@ from rag2_memory.types import Chunk
 
 VerifyStep = Callable[[Relation, Chunk, GraphSchema], str]
 """Given a relation, its chunk and the schema, returns why the relation is refused; empty if it holds."""
+
+SHORTEST_NAME = 2
+"""Characters; a shorter part of a person's name is an initial or a particle."""
 
 _SPACES = re.compile(r"[\s*_`|\[\]]+")
 """Markup that a quote may leave out or add."""
@@ -22,7 +26,7 @@ def verify_relation(relation: Relation, chunk: Chunk, schema: GraphSchema) -> st
     """Say why a relation does not hold; empty if it does.
 
     Refused are: a predicate outside the schema, endpoint types outside its domain or range, an endpoint that neither the text nor the
-    title, a heading or the front matter names, an edge from a thing to itself, a quote that does not stand in the text, and a window that ends before it
+    title, a heading or the front matter names (a person's first or last name will do: which person it is, is the extractor's judgement), an edge from a thing to itself, a quote that does not stand in the text, and a window that ends before it
     starts.
     """
     objection = schema.objection(relation.predicate, relation.subject_type, relation.object_type)
@@ -54,7 +58,14 @@ def ground_predicate(relation: Relation, schema: GraphSchema) -> Relation:
 def _names(text: str, name: str, key: str) -> bool:
     if name.casefold() in text.casefold():
         return True
-    return f" {key} " in f" {normalize_name(text)} "
+    words = f" {normalize_name(text)} "
+    return f" {key} " in words or (looks_like_person(name) and any(f" {short} " in words for short in _short_forms(key)))
+
+
+def _short_forms(key: str) -> list[str]:
+    """A person may be called by the first or the last name; initials are no name."""
+    parts = key.split()
+    return [part for part in (parts[0], parts[-1]) if len(part) > SHORTEST_NAME]
 
 
 def _speaks(chunk: Chunk, key: str) -> bool:

@@ -29,7 +29,18 @@ TO_PRECISION = "to_precision"
 ENDED_BY = "before"
 """As `TO_PRECISION`: the fact was over by then ("led" in the past tense), when exactly is unknown."""
 
-_UNIT_DAYS = {"week": 7, "part": 122, "season": 92, "quarter": 92, "half": 184, "year": 366, "decade": 3653, "century": 36525, "month": 31, "range": 92}
+_UNIT_DAYS = {
+    "week": 7,
+    "part": 122,
+    "season": 92,
+    "quarter": 92,
+    "half": 184,
+    "year": 366,
+    "decade": 3653,
+    "century": 36525,
+    "month": 31,
+    "range": 92,
+}
 """Longest each unit can be; a start within it agrees with one stated by the unit alone."""
 EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 """Stands for an unknown start where moments are compared."""

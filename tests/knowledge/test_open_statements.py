@@ -7,6 +7,7 @@ import pytest
 from rag2_memory.knowledge.extraction import PatternExtractor
 from rag2_memory.knowledge.open_statements import OPEN, PHRASE, may_state
 from rag2_memory.knowledge.schema import GraphSchema
+from rag2_memory.knowledge.verification import verify_relation
 from tests.knowledge.conftest import MakeChunk, Read
 
 LEAD, OWNS, NEEDS, REPLACES = "LEAD_ARCHITECT_OF", "DEVELOPED_BY", "DEPENDS_ON", "DEPRECATED"
@@ -141,6 +142,21 @@ def test_a_programme_is_led_by_whoever_runs_it(read: Read) -> None:
 def test_a_nickname_stands_for_the_full_name_beside_it(read: Read) -> None:
     text = "Margaret Quill becomes CFO on 1 April 2025. With that, Maggie gives up Project Glaze."
     assert ("Margaret Quill", LEAD, "Project Glaze") in edges(read, text)
+
+
+def test_a_first_name_stands_for_the_only_full_name_of_its_document(chunk: MakeChunk) -> None:
+    first = chunk("With: Inês Quill, Ibo Lund.", id="1", heading_path=("Review",))
+    second = chunk("Ines takes over Project Glaze on 3 May 2024.", id="2", ordinal=1, heading_path=("Review", "Next"))
+    relation = PatternExtractor().extract([first, second])[1].relations[0]
+    assert relation.subject == "Inês Quill"
+    assert verify_relation(relation, second, GraphSchema()) == ""
+    assert "not named" in verify_relation(relation, chunk("Somebody takes over Project Glaze."), GraphSchema())
+
+
+def test_what_a_thing_was_explained_as_means_it_later(read: Read) -> None:
+    text = "`sys_start`, the boot routine of all kilns, is slow. We replace the boot routine by `sys_start_v2`."
+    assert ("sys_start_v2", REPLACES, "sys_start") in edges(read, text)
+    assert edges(read, "We replaced `old-glaze` with `new-glaze`.") == {("new-glaze", REPLACES, "old-glaze")}
 
 
 def test_a_changelogs_sections_say_what_was_done(read: Read) -> None:
