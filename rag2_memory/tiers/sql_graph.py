@@ -192,6 +192,8 @@ def entity_uses(connection: Connection, namespace: str, compared: bool) -> list[
     """Return entities that resolution has, or has not yet, looked at, with how they are used."""
     chosen = (t.entities.c.namespace == namespace, t.entities.c.compared.is_(compared))
     rows = connection.execute(select(t.entities).where(*chosen).order_by(t.entities.c.entity_id)).all()
+    if not rows:
+        return []
     names: dict[str, dict[str, int]] = {}
     types: dict[str, dict[str, int]] = {}
     counted = select(t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type, func.count().label("uses"))
