@@ -117,10 +117,13 @@ def row_statement(
         return Statement(
             tuple(edge for span in names if declared for edge in _edge(declared, about, span, stamp, row.text, context, lexicon, schema))
         )
+    labelled = tuple(_plain_row(row, context, lexicon, schema))
+    if labelled:
+        return Statement(labelled)
     column = _entity_column(row.header)
     subject = about if column is None else _cell_name(row.cells[column], column_type(row.header[column]) or "", lexicon)
     if subject is None:
-        return Statement(tuple(_plain_row(row, context, lexicon, schema)))
+        return Statement()
     if subject.type:
         lexicon.learn(subject.name, subject.type)
     stamp = _row_stamp(row, context)
@@ -247,9 +250,9 @@ def _is_thing(subject: NameSpan, header: str, lexicon: Lexicon) -> bool:
 
 def _plain_row(row: Unit, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Iterator[Relation]:
     """A row under a label whose second cell lists what it is about: `| B | connection logs, door logs | 14 days |`."""
-    topics = [topic.split() for topic in _plain(row.cells[1]).split(",")]
-    if len(_plain(row.cells[0])) > SHORTEST_TOPIC or len(row.cells) > MAX_OPEN_COLUMNS or len(row.cells) < 3:
+    if len(_plain(row.cells[0])) > SHORTEST_TOPIC or not 3 <= len(row.cells) <= MAX_OPEN_COLUMNS or len(row.header) < len(row.cells):
         return
+    topics = [topic.split() for topic in _plain(row.cells[1]).split(",")]
     if not all(0 < len(words) <= MAX_TOPIC_WORDS and words[0][0].islower() and words[-1].isalpha() for words in topics):
         return
     for words in topics:

@@ -98,6 +98,8 @@ _TIES = re.compile(
     rf"|taught at|competes with|competed with|defeated|starred in|acted in|performed in|ruled out|rejected|chose|selected|certified|approved|insures|insured|introduces|introduced"
     rf"|borders|flows into|flows through|directs|edited|edits) (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s)"
 )
+_NEXT_VERB = re.compile(r";|,? (?:and|but|then) (?:(?:then|later|was|were|also) )*[a-z]+(?:ed|ame|ook|ent|ft|old|ought|ote|an)\b")
+"""Where what follows, with its dates, is another statement."""
 _MAY_STATE = re.compile(
     r"\((?:born |b\. ?)?\d|\b(?:is|was|are|were|remains|remained|becomes?|became|stands at|stood at)\b[a-z ]{0,40} [`\"“€$£\d A-Z]"
     r"|\b(?:listens?|binds?|bound|answers?|kept|stored|retained|held|archived|deleted|removed|expires?|valid|times?|closes?|costs?|weighs?|seats?|employs?|lasts?|born|died|raised|educated"
@@ -247,7 +249,8 @@ def _roles(pattern: re.Pattern[str], shape: Shape, context: Context, lexicon: Le
 
 def _stamp(shape: Shape, found: re.Match[str]) -> Stamp:
     """The dates after the verb, else those before the subject; what stands in between dates something else."""
-    return stamp_in(shape, found.start("phrase"), len(shape.text)) or stamp_in(shape, 0, found.start())
+    further = _NEXT_VERB.search(shape.text, found.end())
+    return stamp_in(shape, found.start("phrase"), further.start() if further else len(shape.text)) or stamp_in(shape, 0, found.start())
 
 
 def _value(text: str, shape: Shape) -> NameSpan | None:

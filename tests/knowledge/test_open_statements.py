@@ -29,6 +29,7 @@ STATED = [
         ("Carla Venn", "chief curator", "Hartwell Museum", "2011-01-01"),
     ),
     ("Carla Venn becomes CFO on 1 April 2025.", ("Carla Venn", "becomes", "CFO", "2025-04-01")),
+    ("Carla Venn studied at Heath College and worked as a baker from 2004 to 2011.", ("Carla Venn", "studied at", "Heath College", None)),
     ("Nova Labs acquired Pinecone Systems in March 2019.", ("Nova Labs", "acquired", "Pinecone Systems", "2019-03-01")),
 ]
 
@@ -86,6 +87,8 @@ def test_a_row_under_a_label_is_about_what_its_next_cell_lists(read: Read) -> No
     text = "In force since 1 March 2024.\n\n| Class | What | Kept for |\n|---|---|---|\n| K | visitor lists, parcel slips | **21 days** |"
     assert edges(read, text) == {("visitor lists", "kept for", "21 days"), ("parcel slips", "kept for", "21 days")}
     assert {str(edge.valid_from)[:10] for edge in read(text)} == {"2024-03-01"}
+    numbered = "| Group | What | Kept for |\n|---|---|---|\n| 2 | phones, passports | 90 days |"
+    assert edges(read, numbered, title="Lost property") == {("phones", "kept for", "90 days"), ("passports", "kept for", "90 days")}
 
 
 def test_what_is_in_force_holds_in_the_chunks_that_follow(chunk: MakeChunk) -> None:
