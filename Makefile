@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 BENCH ?= ../shared/bench
 
-.PHONY: help install demo test kill format lint types bench build picture clean
+.PHONY: help install demo test mcp kill format lint types bench build picture clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,13 @@ demo: install ## Ingest the example corpus, answer questions, compare with naive
 
 test: install ## Run the test suite.
 	$(BIN)/python -m pytest
+
+MCP2 := $(VENV)/mcp2
+mcp: install ## Run the MCP tests under the SDK's second major; the suite runs them under the first.
+	$(BIN)/python -m venv $(MCP2)
+	$(MCP2)/bin/python -m pip install --quiet --no-deps 'mcp>=2,<3' mcp-types httpcore2
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(MCP2)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	$(MCP2)/bin/python -m pytest tests/integrations/test_mcp.py tests/integrations/test_mcp_http.py tests/integrations/test_mcp_resources.py tests/cli/test_mcp_command.py
 
 format: install ## Format the code.
 	$(BIN)/ruff format .
