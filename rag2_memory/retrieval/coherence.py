@@ -3,8 +3,8 @@
 The words are those of HTTP caching (RFC 9111): an entry is *fresh* or *stale*, and a stale one is *revalidated*. What is guaranteed:
 
 1. An entry is served without a search only while it is fresh: the registry's generation of its namespace is the one that it was compiled at, and the
-   clock has not passed `valid_until`. Every change that a reader could see raises the generation before any index follows, and nothing is stored
-   while an index lags, so a fresh entry is what the pipeline would compute.
+   clock has not passed `valid_until`. Every change of what a reader may see raises the generation, nothing is stored while an index lags behind the
+   registry, and remaking or repairing an index drops everything; so a fresh entry is what the pipeline would compute.
 2. A stale entry is revalidated, never guessed about: BM25's document frequencies and lengths, the graph's weights and the cut-offs of the arms depend
    on every chunk of a namespace, so whether an "unrelated" write changed a context can only be told by searching again. That search uses the
    entry's own query vector and embeds nothing; where passages and facts are the same the entry was right and counts as `revalidated`, else the new
@@ -15,9 +15,9 @@ The words are those of HTTP caching (RFC 9111): an entry is *fresh* or *stale*, 
 4. Where the caller allows an age (`max_stale_seconds`), a stale entry up to that age is served without a search, unless a write dropped it or is
    still being followed. It can then lack what would have come in from elsewhere (words, links, cut-offs); it never holds what was withdrawn.
 
-Left out of the guarantee: vector engines that search approximately may answer the same question differently after a restart; with a half-life, scores
-may have aged by up to 0.07 % (`AGE_STEP`); a question about the present moment is compiled anew each day, and within it whenever a fact that it
-shows begins or ends.
+Left out of the guarantee: between the indexing of a new version and its publication BM25 scores move before the generation does; vector engines that
+search approximately may answer the same question differently after a restart; with a half-life, scores may have aged by up to 0.07 % (`AGE_STEP`); a
+question about the present moment is compiled anew each day, and within it whenever a fact that it shows begins or ends.
 """
 
 from __future__ import annotations

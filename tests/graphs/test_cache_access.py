@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from rag2_memory import Context, Document, InvalidRequestError, Memory, MemoryConfig, Scope
 from rag2_memory.commands.cache import verdict
 from rag2_memory.embedders import as_embedder
+from rag2_memory.records import CacheEntry
 from rag2_memory.retrieval.rerank import CrossEncoderReranker
 from rag2_memory.testing.clock import FakeClock
 from rag2_memory.testing.fakes import FakeEmbedder
@@ -112,6 +115,27 @@ def test_an_age_is_not_allowed_while_a_write_is_followed(filled: Memory, monkeyp
     withheld = ask(filled, max_stale_seconds=DAY)
     assert outcome(withheld) == "changed"
     assert "8443" not in withheld.text
+
+
+def test_a_write_during_the_put_drops_what_was_put(filled: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, registry = filled.services.cache, filled.services.registry
+    assert cache is not None
+    cache.clear()
+    put, writer = cache.put, threading.Thread(target=lambda: filled.set_acl("gateway", ["user:ada"]))
+
+    def put_late(entry: CacheEntry) -> None:
+        if not writer.ident:
+            writer.start()
+            deadline = time.monotonic() + 20.0
+            while not registry.pending("cache", limit=1) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            assert registry.pending("cache", limit=1), "the write never reached the registry"
+        put(entry)
+
+    monkeypatch.setattr(cache, "put", put_late)
+    filled.graph.invoke({"query": QUESTION, "budget": 2_000})
+    writer.join(timeout=20.0)
+    assert list(cache.entries()) == []
 
 
 @pytest.mark.parametrize("age", [-1, float("inf"), float("nan"), "long"], ids=str)
