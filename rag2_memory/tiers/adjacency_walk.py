@@ -73,6 +73,9 @@ class _Walk:
     def walk(self, entities: Array, linked: Array) -> EdgeRows:
         """Reach the seed entities, then, hop by hop, what seed passages link to and what edges lead to; return these edges."""
         frontier = self._reach(entities)
+        if not self._bounds.edges_per_entity:
+            self._reach(linked if self._bounds.hops else linked[:0])
+            return _NO_EDGES
         found: list[EdgeRows] = [_NO_EDGES]
         ids = [np.zeros(0, np.int64)]
         for hop in range(self._bounds.hops):
