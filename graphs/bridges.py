@@ -134,7 +134,7 @@ def _facts_of_hits(
     walked = services.graph.neighbourhood(
         namespace=request.scope.namespace,
         entities=list(weights),
-        hops=2,
+        hops=1,
         valid_from=decided.valid_from,
         valid_to=decided.valid_to,
         subjects_per_entity=0,
