@@ -389,7 +389,9 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any], when: str) -> It
                 yield f"{when}, {part} {key}: {found[part].get(key)} instead of {wanted[part].get(key)}"
     if found["facts"] != wanted["facts"]:
         yield f"{when}, facts: {found['facts']} instead of {wanted['facts']}"
-    if when != "undone" and found["communities"] != wanted["communities"]:  # each is stored by itself: some may stand before the night is over
+    if (
+        when != "undone" and found["communities"] != wanted["communities"]
+    ):  # each is stored by itself: some may stand before the night is over
         yield f"{when}, communities: {found['communities']} instead of {wanted['communities']}"
 
 
