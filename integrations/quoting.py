@@ -18,7 +18,7 @@ NOTHING_KNOWN = "The memory holds nothing about this."
 
 
 class QuotingChatModel(BaseChatModel):
-    """Quotes what the memory ranked first, with its citation, so that an agent runs, and can be looked into, without a language model.
+    """Quotes what the memory ranked first, documents before what was said, with its citation, so that an agent runs, and can be looked into, without a language model.
 
     It reads the context of `Context.messages()` and of `MemoryMiddleware` in the default format, and calls no tools.
     """
@@ -50,7 +50,7 @@ def _context_in(told: str) -> ParsedContext:
 
 
 def _quoted(context: ParsedContext) -> str:
-    best = min(context.passages, key=lambda name: int(name[1:]), default=None)
+    best = min(context.passages, key=lambda name: ("speaker" in context.passages[name], int(name[1:])), default=None)
     if best is not None:
         return f"{context.passages[best]['text']} [{best}]"
     return next((f"{labels['fact']} [{name}]" for name, labels in context.facts.items()), NOTHING_KNOWN)
