@@ -61,7 +61,7 @@ Kind = Literal["named", "related", "step", "shared"]
 class GraphSlice:
     """The graph around the best hits and the entities that the query names, already cut to what the scope may see.
 
-    Fetch, in this order: the pages about the query's entities; `mentions` and `subjects` of these pages and of the about 100
+    Fetch, in this order: the pages about the query's entities; `mentions` and `subjects` of these pages and of the about 50
     best hits; for the entities that the ten best of them name, the `subjects` rows of the pages about them; `relations` within
     two steps of the query's entities and the `subjects` rows of what they reach. Cap each list; more never harms.
     """
