@@ -16,6 +16,11 @@ AUTHENTICATED_USER, AUTHENTICATED_PERMISSIONS = "langgraph_auth_user_id", "langg
 """Keys that a LangGraph server with authentication sets itself, over whatever its clients send."""
 
 
+def is_authenticated(config: Mapping[str, Any] | None) -> bool:
+    """Whether a LangGraph server has authenticated the caller of a run."""
+    return bool(((config or {}).get("configurable") or {}).get(AUTHENTICATED_USER))
+
+
 def scope_of_run(default: Scope | None, config: Mapping[str, Any] | None) -> Scope:
     """Return the scope of a run.
 
@@ -27,10 +32,10 @@ def scope_of_run(default: Scope | None, config: Mapping[str, Any] | None) -> Sco
     """
     configurable = (config or {}).get("configurable") or {}
     base = default or Scope()
-    if identity := configurable.get(AUTHENTICATED_USER):
+    if is_authenticated(config):
         permissions = [str(each) for each in configurable.get(AUTHENTICATED_PERMISSIONS) or ()]
         groups = frozenset(each.removeprefix("group:") for each in permissions if each.startswith("group:"))
-        return Scope(namespace=base.namespace, user=str(identity), groups=groups)
+        return Scope(namespace=base.namespace, user=str(configurable[AUTHENTICATED_USER]), groups=groups)
     given = configurable.get("scope")
     if isinstance(given, Scope):
         return given

@@ -135,6 +135,19 @@ def test_the_store_is_the_memorys(client: Any) -> None:
     assert found["value"] == {"text": "oolong tea"}
 
 
+async def test_an_authenticated_caller_cannot_choose_the_scope_of_the_recall_graph(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rag2_memory.integrations import server
+
+    memory.ingest(DOCUMENTS)
+    monkeypatch.setattr(server, "served_memory", lambda: memory)
+    asked = {"query": "What is the admin port of the gateway?", "budget": 2_000, "scope": {"user": "ada"}}
+    for user, sees in (("bob", False), ("ada", True)):
+        config: Any = {"configurable": {"langgraph_auth_user_id": user}}
+        graph = await server.recall_graph(config)
+        assert ("9999" in (await graph.ainvoke(asked, config))["context"].text) is sees
+    assert await server.recall_graph({}) is memory.graph
+
+
 # --- the model -----------------------------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
