@@ -33,7 +33,7 @@ def build(memory: Memory, model: BaseChatModel) -> Any:
     def respond(state: State) -> dict[str, Any]:
         return {"messages": [model.invoke(state["context"].messages())]}
 
-    builder: Any = StateGraph(State)
+    builder = StateGraph(State)
     builder.add_node("recall", recall_node(memory, budget=8_000, guidelines="Answer from the context in one sentence and cite it."))
     builder.add_node("respond", respond)
     builder.add_node("remember", remember_node(memory))

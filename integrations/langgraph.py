@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -17,7 +17,12 @@ from rag2_memory.types import Scope
 
 __all__ = ["MemoryStore", "recall_node", "remember_node"]
 
-NodeFunction = Callable[[Mapping[str, Any], RunnableConfig], dict[str, Any]]
+
+class NodeFunction(Protocol):
+    """A node as `StateGraph.add_node` takes it, whatever the graph's state."""
+
+    def __call__(self, state: Any, config: RunnableConfig) -> dict[str, Any]:
+        """Read the state and return what changes."""
 
 
 def recall_node(
