@@ -322,6 +322,7 @@ def _read(pending: Sequence[UnreadChunk], namespace: str, services: Consolidatio
         found |= services.registry.chunks(ids, scope)
     chunks = [found[item.chunk_id] for item in pending if item.chunk_id in found]
     now = services.clock()
+    services.reader.prepare(chunks)
     knowledge = services.reader(chunks, namespace=namespace, recorded_at=now)
     return services.registry.deepen([item.chunk_id for item in pending], knowledge, now=now)
 

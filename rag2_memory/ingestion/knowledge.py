@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 
 from rag2_memory.knowledge.assembly import assemble
-from rag2_memory.knowledge.extraction import PatternExtractor
+from rag2_memory.knowledge.extraction import PatternExtractor, names_in
 from rag2_memory.knowledge.llm_extraction import CachingExtractor
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.protocols import Extractor
@@ -30,6 +31,8 @@ class ReadKnowledge:
     """Gazetteer of an extractor that reads by patterns."""
     _prepared: dict[str, Extraction] = field(default_factory=dict)
     """By chunk id, of the latest batch."""
+    _typed: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """What the gazetteer said of the names of the latest batch, by namespace and normalised name."""
 
     def __call__(self, chunks: Sequence[Chunk], *, namespace: str, recorded_at: datetime) -> Knowledge:
         """Return what the chunks state, verified against schema and text."""
@@ -48,15 +51,28 @@ class ReadKnowledge:
         return self.extractor.name if self.extractor is not None else ""
 
     def prepare(self, chunks: Sequence[Chunk]) -> None:
-        """Have an extractor that keeps its answers read a whole batch of documents at once: fewer, fuller calls, made side by side."""
+        """Do at once for a batch of documents what would take longer one by one: model calls side by side, one look at the gazetteer."""
         self._prepared.clear()
+        self._typed.clear()
         if isinstance(self.extractor, CachingExtractor) and chunks:
             self._prepared.update((extraction.chunk_id, extraction) for extraction in self.extractor.extract(chunks))
+        elif isinstance(self.extractor, PatternExtractor) and self.types is not None:
+            for namespace, group in groupby(chunks, key=lambda chunk: chunk.namespace):
+                self._types_of(namespace, names_in(group))
 
     def _for(self, namespace: str, extractor: Extractor) -> Extractor:
         if isinstance(extractor, PatternExtractor) and self.types is not None:
-            return extractor.knowing(partial(self.types, namespace))
+            return extractor.knowing(partial(self._types_of, namespace))
         return extractor
+
+    def _types_of(self, namespace: str, names: Collection[str]) -> dict[str, str]:
+        """Ask the gazetteer about names, once per batch each: in between nothing is written."""
+        assert self.types is not None
+        missing = [name for name in names if (namespace, name) not in self._typed]
+        if missing:
+            found = self.types(namespace, missing)
+            self._typed.update(((namespace, name), found.get(name)) for name in missing)
+        return {name: node_type for name in names if (node_type := self._typed[namespace, name])}
 
 
 @dataclass(frozen=True, slots=True)

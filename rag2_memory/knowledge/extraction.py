@@ -70,6 +70,13 @@ class _Reading:
     """What the items of the current list are to `about`, where a heading or a leading line says so."""
 
 
+def names_in(chunks: Iterable[Chunk]) -> set[str]:
+    """Return what a gazetteer is asked about: everything in the chunks that looks like a name, and its words, normalised."""
+    names = {match[0].strip('`“”"') for chunk in chunks for match in NAME.finditer(chunk.index_text)}
+    words = {part for name in names for part in (name, *name.split())}
+    return {key for word in words if (key := normalize_name(word))}
+
+
 class PatternExtractor:
     """Reads chunks with patterns of general English; no model, no network, about a thousand chunks a second on one core.
 
@@ -116,9 +123,7 @@ class PatternExtractor:
     def _known(self, chunks: Sequence[Chunk]) -> Mapping[str, str]:
         if self._gazetteer is None:
             return {}
-        names = {match[0].strip('`“”"') for chunk in chunks for match in NAME.finditer(chunk.index_text)}
-        words = {part for name in names for part in (name, *name.split())}
-        return self._gazetteer(sorted({key for word in words if (key := normalize_name(word))}))
+        return self._gazetteer(sorted(names_in(chunks)))
 
     def _chunk(self, chunk: Chunk, reading: _Reading, lexicon: Lexicon) -> Extraction:
         names = dict.fromkeys(match[str(match.lastgroup)] for match in NAME.finditer(chunk.text))
