@@ -211,7 +211,7 @@ def _events(shape: Shape, context: Context, lexicon: Lexicon, schema: GraphSchem
 
 def _can_happen(phrase: str, subject: NameSpan, lexicon: Lexicon) -> bool:
     """Whether what a verb says can happen to what is named: people move, bridges open, and both may start."""
-    known = lexicon.type_of(subject.name) == "Developer"
+    known = "Developer" in (subject.type, lexicon.type_of(subject.name))
     person = known or (not subject.article and (looks_like_person(subject.name) or is_given_name(normalize_name(subject.name))))
     if phrase in _OF_THINGS:
         return not person

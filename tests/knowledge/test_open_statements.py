@@ -8,6 +8,7 @@ from rag2_memory.knowledge.extraction import PatternExtractor
 from rag2_memory.knowledge.open_statements import OPEN, PHRASE, may_state
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.knowledge.verification import verify_relation
+from rag2_memory.types import Turn, utc
 from tests.knowledge.conftest import MakeChunk, Read
 
 LEAD, OWNS, NEEDS, REPLACES = "LEAD_ARCHITECT_OF", "DEVELOPED_BY", "DEPENDS_ON", "DEPRECATED"
@@ -154,6 +155,12 @@ def test_a_first_name_stands_for_the_only_full_name_of_its_document(chunk: MakeC
     assert relation.subject == "Inês Quill"
     assert verify_relation(relation, second, GraphSchema()) == ""
     assert "not named" in verify_relation(relation, chunk("Somebody takes over Project Glaze."), GraphSchema())
+
+
+def test_in_a_conversation_i_is_the_speaker(read: Read) -> None:
+    turn = Turn(thread_id="t", ordinal=0, speaker="Marisol", at=utc("2024-06-10"))
+    found = edges(read, "I moved to Ostholm in May 2023 and joined the Heath Choir.", turn=turn)
+    assert ("Marisol", "moved to", "Ostholm") in found
 
 
 def test_what_a_thing_was_explained_as_means_it_later(read: Read) -> None:
