@@ -117,11 +117,9 @@ def _graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
         mentions_per_entity=0,
     )
     subgraph = visible_subgraph(found, request, services)
-    reached = {entity for edge in subgraph.edges for entity in (edge.subject_id, edge.object_id)} | set(entities)
     facts = facts_about(
         services.registry,
         services.schema,
-        reached,
         scope=request.scope,
         as_of=request.as_of,
         during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,

@@ -150,7 +150,6 @@ def _facts_of_hits(
     facts = facts_about(
         services.registry,
         services.schema,
-        {entity for edge in edges for entity in (edge.subject_id, edge.object_id)},
         scope=request.scope,
         as_of=request.as_of,
         during=(decided.valid_from, decided.valid_to) if decided.valid_from or decided.valid_to else None,

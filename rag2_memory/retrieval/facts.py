@@ -32,7 +32,7 @@ def known_to(registry: RegistryTier, entity_ids: Collection[str], scope: Scope, 
 def facts_about(
     registry: RegistryTier,
     schema: GraphSchema,
-    entity_ids: Collection[str],
+    entity_ids: Collection[str] = (),
     *,
     scope: Scope,
     as_of: AsOf | None = None,
@@ -46,22 +46,24 @@ def facts_about(
     Args:
         registry: Where the statements are.
         schema: Says which predicates are exclusive.
-        entity_ids: Canonical entities.
+        entity_ids: Canonical entities; not looked at where `edge_ids` are given.
         scope: Who asks.
         as_of: A point of valid time, of transaction time, or both; evidence counts as it is visible now, or was at `recorded`.
         during: Only what held at some moment of this half-open interval.
-        edge_ids: Only these edges.
+        edge_ids: These edges, whatever they touch.
     """
     when = _evidence_time(as_of)
-    surfaces = registry.surface_ids(scope.namespace, entity_ids)
-    touching = registry.assertions(scope, entity_ids=list(surfaces), as_of=when)
-    chosen = None if edge_ids is None else set(edge_ids)
-    wanted = [assertion for assertion in touching if chosen is None or assertion.edge_id in chosen]
+    if edge_ids is None:
+        wanted = registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, entity_ids)), as_of=when)
+    else:
+        wanted = registry.assertions(scope, edge_ids=list(edge_ids), as_of=when)
     canonical = _canonical(registry, scope, wanted)
-    rivals = {entity for _, _, entity in exclusive_slots(wanted, schema, canonical=canonical)} - set(entity_ids)
-    every = touching
-    if rivals:
-        every = _with(touching, registry.assertions(scope, entity_ids=list(registry.surface_ids(scope.namespace, rivals)), as_of=when))
+    slots = exclusive_slots(wanted, schema, canonical=canonical)
+    rivals = {entity for _, _, entity in slots}.difference(entity_ids if edge_ids is None else ())
+    every = wanted
+    if rivals:  # of a hub with thousands of statements only those that can close one of these
+        surfaces = list(registry.surface_ids(scope.namespace, rivals))
+        every = _with(wanted, registry.assertions(scope, entity_ids=surfaces, predicates={slot[0] for slot in slots}, as_of=when))
     canonical |= _canonical(registry, scope, every)
     chunks = registry.chunks({assertion.chunk_id for assertion in wanted}, scope, when)
     facts = facts_at(

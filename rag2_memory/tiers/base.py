@@ -489,9 +489,10 @@ class RegistryTier(ConsolidationTier):
         *,
         entity_ids: Collection[str] | None = None,
         edge_ids: Collection[str] | None = None,
+        predicates: Collection[str] | None = None,
         as_of: AsOf | None = None,
     ) -> list[Assertion]:
-        """Return the statements of edges that touch surface entities, or of given edges, whose evidence the scope sees."""
+        """Return the statements of edges that touch surface entities, or of given edges, whose evidence the scope sees; of all predicates, or some."""
 
     @abstractmethod
     def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:

@@ -330,10 +330,13 @@ class SqlRegistry(SqlConsolidation):
         *,
         entity_ids: Collection[str] | None = None,
         edge_ids: Collection[str] | None = None,
+        predicates: Collection[str] | None = None,
         as_of: AsOf | None = None,
     ) -> list[Assertion]:
         with self._reading() as connection:
-            return sql_graph.assertions(connection, entity_ids=entity_ids, edge_ids=edge_ids, scope=scope, as_of=as_of)
+            return sql_graph.assertions(
+                connection, entity_ids=entity_ids, edge_ids=edge_ids, predicates=predicates, scope=scope, as_of=as_of
+            )
 
     def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
         with self._reading() as connection:

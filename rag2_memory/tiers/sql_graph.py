@@ -75,27 +75,36 @@ def graph_passages(connection: Connection, ids: Collection[str], canonical: Mapp
 
 
 @cache
-def _assertions(sight: Sight, by_entity: bool) -> Select[Any]:
+def _assertions(sight: Sight, by_entity: bool, by_predicate: bool) -> Select[Any]:
     columns = (t.evidence.c.chunk_id, t.evidence.c.quote, t.evidence.c.confidence, t.evidence.c.properties, t.evidence.c.recorded_at)
     query = select(t.edges, *columns).join(t.evidence, t.evidence.c.edge_id == t.edges.c.edge_id)
-    if by_entity:
-        query = query.where(or_(among(t.edges.c.subject_id, "ids"), among(t.edges.c.object_id, "ids")))
+    predicates = [among(t.edges.c.predicate, "predicates")] if by_predicate else []
+    if by_entity:  # the predicates stand on both sides of OR, so that each has its index
+        ends = [and_(among(end, "ids"), *predicates) for end in (t.edges.c.subject_id, t.edges.c.object_id)]
+        query = query.where(or_(*ends))
     else:
-        query = query.where(among(t.edges.c.edge_id, "ids"))
+        query = query.where(among(t.edges.c.edge_id, "ids"), *predicates)
     if sight.recorded:
         query = query.where(t.evidence.c.recorded_at <= bindparam("recorded", type_=t.Instant))
     return query.where(t.edges.c.namespace.concat("") == bindparam("namespace", type_=String), sees(t.evidence.c.chunk_id, sight))
 
 
 def assertions(
-    connection: Connection, *, entity_ids: Collection[str] | None, edge_ids: Collection[str] | None, scope: Scope, as_of: AsOf | None
+    connection: Connection,
+    *,
+    entity_ids: Collection[str] | None,
+    edge_ids: Collection[str] | None,
+    predicates: Collection[str] | None,
+    scope: Scope,
+    as_of: AsOf | None,
 ) -> list[Assertion]:
     """Return the visible statements of edges that touch any of the (surface) entities, or of the given edges."""
     by_entity = entity_ids is not None
     wanted = entity_ids if entity_ids is not None else edge_ids or ()
     if not wanted:
         return []
-    rows = connection.execute(_assertions(sight_of(scope, as_of), by_entity), parameters(scope, as_of, ids=wanted))
+    query = _assertions(sight_of(scope, as_of), by_entity, predicates is not None)
+    rows = connection.execute(query, parameters(scope, as_of, ids=wanted, predicates=predicates or ()))
     found = {
         (row.edge_id, row.chunk_id): Assertion(
             edge_id=row.edge_id,

@@ -193,11 +193,13 @@ edges = Table(
     metadata,
     Column("edge_id", String, primary_key=True),
     Column("namespace", String, nullable=False),
-    Column("subject_id", String, nullable=False, index=True),
+    Column("subject_id", String, nullable=False),
     Column("predicate", String, nullable=False),
-    Column("object_id", String, nullable=False, index=True),
+    Column("object_id", String, nullable=False),
     Column("valid_from", Instant),  # as asserted; an exclusive successor closes it when read
     Column("valid_to", Instant),
+    Index("edges_by_subject", "subject_id", "predicate"),
+    Index("edges_by_object", "object_id", "predicate"),
 )
 
 evidence = Table(
@@ -259,10 +261,11 @@ receipts = Table(
 
 
 def _keys_clustered(connection: Connection) -> None:
-    """Version 2: tables that are read by key hold their rows in the key's own tree, and occurrences know their chunk's length."""
+    """Version 2: tables that are read by key hold their rows in the key's own tree, occurrences know their chunk's length, edges are found by predicate."""
     _rebuilt(connection, documents)
     _rebuilt(connection, permissions)
     _rebuilt(connection, versions)
+    _rebuilt(connection, edges)
     tokens = select(chunks.c.tokens).where(chunks.c.chunk_id == column("chunk_id")).scalar_subquery()
     _rebuilt(connection, occurrences, tokens=tokens)
 
