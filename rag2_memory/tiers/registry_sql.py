@@ -43,6 +43,8 @@ KEPT_SCOPES, KEPT_IDS = 64, 10_000
 
 _GENERATION = select(t.namespaces.c.generation).where(t.namespaces.c.namespace == bindparam("name", type_=String))
 
+_BACKLOG = select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier)
+
 
 class SqlRegistry(SqlConsolidation):
     """The registry on SQLite (a file, or memory where `location` is `None`) or at an SQLAlchemy URL.
@@ -283,7 +285,7 @@ class SqlRegistry(SqlConsolidation):
 
     def backlog(self) -> dict[str, int]:
         with self._reading() as connection:
-            return pairs(connection, select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier))
+            return pairs(connection, _BACKLOG)
 
     def owe(self, tier: TierName, ids: Collection[str]) -> None:
         with self._writing() as connection:
