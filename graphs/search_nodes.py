@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 MAX_QUERY_ENTITIES = 8
 """More names than this in one query are cut; the longest names come first."""
 
+TURN_TOKENS, MAX_FILLING = 40, 200
+"""Tokens of a short passage, such as a turn of a conversation, and how many passages are fetched at most to fill a context with such."""
+
 
 def plan(state: RecallState, services: RecallServices) -> dict[str, Any]:
     """Read the query, decide what to search.
@@ -137,7 +140,8 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
 def rerank_passages(state: RecallState, services: RecallServices) -> dict[str, Any]:
     """Fetch the best passages, rerank where there is a reranker, then age, join and thin them. Reads: ranking, sources, k. Writes: passages, trace."""
     request, config = request_of(state), services.config
-    depth = max(config.rerank_depth, request.k * 4)
+    filling = 0 if "k" in state else min(request.budget.window_tokens // TURN_TOKENS, MAX_FILLING)
+    depth = max(config.rerank_depth, request.k * 4, filling)
     reorders = services.reranker is not None or config.half_life_days is not None or config.diversity > 0
     with stage("rerank") as current:
         if "k" in state and not reorders:

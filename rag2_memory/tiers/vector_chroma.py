@@ -6,10 +6,10 @@ import hashlib
 import re
 import shutil
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 import numpy as np
@@ -37,6 +37,9 @@ EF_CONSTRUCTION = 100
 SYNC_THRESHOLD = 1_000
 """Writes between two saves of the HNSW graph. Chroma replays the unsaved ones when it opens: 10,000 of them take 10 s."""
 
+READ_ATTEMPTS = 20
+"""How often a read is tried that deletions disturb; with a writer that does nothing else one in 10,000 is disturbed at all."""
+
 WRITE_BATCH = 500
 READ_BATCH = 2_000
 MAX_RESULTS = 20_000
@@ -50,6 +53,8 @@ VECTOR_CACHE_BYTES = 64 * 1024 * 1024
 
 MAX_ABSENT = 10_000
 """Names known to have no collection, so that searching them costs nothing; bounded, for callers may ask for any namespace."""
+
+T = TypeVar("T")
 
 _PREFIX = "rag2-"
 _COPIES = "-copies"
@@ -162,8 +167,9 @@ class ChromaVectorTier(VectorTier):
             if collection is None:
                 return []
             if among is not None:
-                return scored_exactly(query, self._fetched(name, collection, list(dict.fromkeys(among))), k)
-            hits, copies = _nearest(query, collection, k), self._copies_of(name).nearest(query, k)
+                ids = list(dict.fromkeys(among))
+                return scored_exactly(query, _settled(lambda: self._fetched(name, collection, ids)), k)
+            hits, copies = _settled(lambda: _nearest(query, collection, k)), self._copies_of(name).nearest(query, k)
             return best_hits({hit.id: hit.score for hit in (*hits, *copies)}.items(), k) if copies else hits
 
     def ids(self, *, namespace: str, space: VectorSpace = "chunks") -> Iterator[str]:
@@ -189,7 +195,8 @@ class ChromaVectorTier(VectorTier):
             collection = self._collection(name)
             if collection is None:
                 return {}
-            return {**self._copies_of(name).held(ids), **_stored(collection, list(dict.fromkeys(ids)))}
+            stored = _settled(lambda: _stored(collection, list(dict.fromkeys(ids))))
+            return {**self._copies_of(name).held(ids), **stored}
 
     def clear(self) -> None:
         """See `VectorTier.clear`."""
@@ -365,6 +372,17 @@ def _check_intact(path: Path) -> None:
         if any(file.stat().st_mtime_ns > saved for file in metadata.parent.glob("*.bin")):
             raise CorruptIndexError(tier="vector", problem="its writer was stopped while it saved the HNSW graph")
     (path / _MARKER).unlink()
+
+
+def _settled(read: Callable[[], T]) -> T:
+    """Read, again where a deletion came in between: one of Chroma's two indexes then names ids that the other has dropped."""
+    for _ in range(READ_ATTEMPTS - 1):
+        try:
+            return read()
+        except ChromaError as exc:
+            if "finding id" not in str(exc):
+                raise
+    return read()
 
 
 def _nearest(query: NDArray[np.float32], collection: ChromaCollection, k: int) -> list[Hit]:
