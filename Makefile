@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 BENCH ?= ../shared/bench
 
-.PHONY: help install demo test mcp kill format lint types bench build picture clean
+.PHONY: help install demo test mcp format lint types bench build picture clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,9 +45,6 @@ lint: install ## Check format, style and the direction of imports.
 
 types: install ## Check types, strictly.
 	$(BIN)/mypy
-
-kill: install ## Kill a memory at hundreds of moments and look at what is left. Minutes.
-	$(BIN)/python -m pytest -m slow
 
 bench: install ## Measure; BENCH=folder names the evaluation data. Slow.
 	$(BIN)/python -m tests.benchmarks.run --data '$(BENCH)'

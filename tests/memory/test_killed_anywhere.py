@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.memory.killing import OPERATIONS, planned
 
 KILLS = 208
@@ -17,7 +15,6 @@ AT_ONCE = 2
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.slow
 def test_a_memory_killed_anywhere_keeps_what_it_acknowledged_and_shows_nothing_half_done() -> None:
     command = [sys.executable, "-m", "tests.memory.killing", str(KILLS), "--seed", "2026"]
     running = [

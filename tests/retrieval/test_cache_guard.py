@@ -376,14 +376,12 @@ def corpus(embed: Callable[[Sequence[str]], Vectors]) -> Vectors:
     return embed(passages())
 
 
-@pytest.mark.slow
 def test_no_opposite_or_near_twin_is_served(embed: Callable[[Sequence[str]], Vectors], corpus: Vectors) -> None:
     twins = [(row["a"], row["b"]) for row in read_jsonl(ROOT / "tests" / "data" / "cache_near_twins.jsonl")]
     assert len(twins) == 300
     assert served(twins + [pair for block in REFUSED.values() for pair in pairs(block)] + pairs(NEAR_TWINS), embed, corpus) == []
 
 
-@pytest.mark.slow
 def test_most_rephrasings_are_served_and_different_questions_hardly_ever(
     embed: Callable[[Sequence[str]], Vectors], corpus: Vectors
 ) -> None:
