@@ -64,7 +64,8 @@ def main() -> None:
     for turn in rows(options.data / "locomo" / "corpus.jsonl"):
         turns[turn["conv"]].append(turn)
     for query in rows(options.data / "locomo" / "queries.jsonl"):
-        queries[query["conv"]].append(query)
+        if query["gold"]:  # a few questions name no turn
+            queries[query["conv"]].append(query)
     found = {k: list[float]() for k in CUTS}
     held: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, Memory.open(folder, embedder=SentenceTransformerEmbedder(), cache=False) as memory:
