@@ -17,7 +17,6 @@ def plans(data: Path) -> dict[str, list[list[str]]]:
     evaluated = ("hotpotqa", "2wiki", "musique", "scifact", "locomo", "timeqa")
     return {
         "memory": [[f"{here}.bench_memory", "--chunks", "10000", "100000"]],
-        "million": [[f"{here}.bench_memory", "--chunks", "1000000"]],
         "scale": [[f"{here}.bench_scale"]],
         "crash": [[f"{here}.bench_crash", "2000"]],
         "eval": [["rag2_memory.cli", "eval", str(data / name), "--k", "5"] for name in evaluated],
@@ -29,6 +28,7 @@ def plans(data: Path) -> dict[str, list[list[str]]]:
         "resolution": [[f"{here}.bench_resolution", str(data)]],
         "middleware": [[f"{here}.bench_middleware"]],
         "fusion": [[f"{here}.derive_fusion", str(data)]],
+        "million": [[f"{here}.bench_memory", "--chunks", "1000000"]],
     }
 
 
