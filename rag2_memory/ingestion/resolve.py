@@ -51,6 +51,7 @@ class EntityResolver:
         else:
             self._aliases[namespace].take(self.registry.stated_aliases(namespace, compared=False))
         fresh, index = list(self._profiles(namespace, uses)), self._known[namespace]
+        del uses  # as large as the profiles, and not needed while these are compared
         log = self.registry.merges(namespace)
         refused = {frozenset((record.kept_id, record.absorbed_id)) for record in log if record.decision in ("rejected", "undone")}
         proposals = resolve(fresh, index.candidates(fresh), rejected=refused)

@@ -257,14 +257,20 @@ def canonical_ids(proposals: Iterable[MergeProposal]) -> dict[str, str]:
 
 
 def _candidates(profiles: Mapping[str, Profile], fresh: set[str]) -> list[tuple[str, str]]:
-    blocks: dict[str, list[str]] = defaultdict(list)
+    alone: dict[str, str] = {}  # nearly every key is held by one entity, for which a list would take more than the key
+    blocks: dict[str, list[str]] = {}
     for identity, profile in profiles.items():
         for key in blocking_keys(profile):
-            blocks[key].append(identity)
+            if key in blocks:
+                blocks[key].append(identity)
+            elif key in alone:
+                blocks[key] = [alone[key], identity]
+            else:
+                alone[key] = identity
     pairs = {
         (min(pair), max(pair))
         for members in blocks.values()
-        if 1 < len(members) <= MAX_BLOCK
+        if len(members) <= MAX_BLOCK
         for pair in combinations(members, 2)
         if pair[0] in fresh or pair[1] in fresh
     }
