@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ MAX_WIDENED = 50_000
 UNLIMITED = 10_000_000
 """More chunks than a memory holds."""
 
-Arm = Literal["dense", "lexical", "dense_window", "lexical_window"]
 SPACES: dict[str, VectorSpace] = {"dense": "chunks", "dense_window": "windows"}
 FIELDS: dict[str, LexicalField] = {"lexical": "text", "lexical_window": "window"}
 

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rag2_memory.context import ContextBudget
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.integrations.scopes import scope_of_run
+from rag2_memory.graphs.scopes import scope_of_run
 from rag2_memory.integrations.store import MemoryStore
 from rag2_memory.memory import Memory
 from rag2_memory.types import Scope

@@ -11,8 +11,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, ensure_config
 from pydantic import ConfigDict, Field
 
+from rag2_memory.graphs.scopes import scope_of_run
 from rag2_memory.graphs.services import RUN_TAG
-from rag2_memory.integrations.scopes import scope_of_run
 from rag2_memory.memory import Memory
 from rag2_memory.types import AsOfLike, Passage, Scope
 

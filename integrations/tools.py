@@ -11,8 +11,8 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from rag2_memory.errors import ClosedMemoryError, InvalidRequestError
+from rag2_memory.graphs.scopes import scope_of_run
 from rag2_memory.graphs.services import RUN_TAG
-from rag2_memory.integrations.scopes import scope_of_run
 from rag2_memory.integrations.views import fact_rows, forget_owned, passage_row, timeline
 from rag2_memory.memory import Memory
 from rag2_memory.types import Scope

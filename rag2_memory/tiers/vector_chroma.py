@@ -38,7 +38,7 @@ SYNC_THRESHOLD = 1_000
 """Writes between two saves of the HNSW graph. Chroma replays the unsaved ones when it opens: 10,000 of them take 10 s."""
 
 READ_ATTEMPTS = 20
-"""How often a read is tried that deletions disturb; with a writer that does nothing else one in 10,000 is disturbed at all."""
+"""How often a read is tried that deletions disturb, which is rare even beside a writer that does nothing else."""
 
 WRITE_BATCH = 500
 READ_BATCH = 2_000
