@@ -18,6 +18,11 @@ INDEX_TIERS: tuple[TierName, ...] = ("vector", "lexical", "graph")
 DEFAULT_NAMESPACE = "default"
 
 
+def in_words(moment: datetime) -> str:
+    """Return a moment as people write it, to the minute: `8 May 2023, 13:56`; the title of a turn, for a search finds dates by their words."""
+    return f"{moment.day} {moment:%B %Y, %H:%M}"
+
+
 def utc(moment: datetime | date | str) -> datetime:
     """Return a moment as an aware UTC datetime; naive values are taken as UTC, a date as its first instant.
 

@@ -122,7 +122,7 @@ def fitted(recall: Recall, budget: ContextBudget, form: Format, counter: TokenCo
 
 def in_format(context: Context, form: Format, counter: TokenCounter) -> Context:
     """Return a context written in a format."""
-    from rag2_memory.context.render import RENDERERS, context_parts, fact_parts, header, history_parts
+    from rag2_memory.context.render import RENDERERS, block_part, context_parts, fact_parts, history_parts
 
     if form == context.format:
         return context
@@ -131,7 +131,7 @@ def in_format(context: Context, form: Format, counter: TokenCounter) -> Context:
         renderer,
         guidelines=context.guidelines,
         facts=fact_parts(renderer, context.facts),
-        passages=[renderer.block(block.citation_id, header(block), block.text) for block in context.blocks],
+        passages=[block_part(renderer, block) for block in context.blocks],
         history=history_parts(renderer, context.summary, context.history),
     )
     text = "".join(parts)

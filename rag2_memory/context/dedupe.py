@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 WORD: Final = re.compile(r"\w+")
@@ -57,12 +57,19 @@ class Fingerprint:
         """The distinct words."""
         return frozenset(self.words)
 
+    @cached_property
     def keys(self) -> tuple[str, str]:
-        """Return the longest word of either half with the word after it: one edit leaves at least one of the two as it was."""
+        """The longest word of either half with the word after it: one edit leaves at least one of the two as it was."""
         words = self.text.lower().split()
         middle = (len(words) + 1) // 2
         first, second = words[:middle], words[middle:]
         return "1" + _key(first), "2" + _key(second or first)
+
+
+@lru_cache(maxsize=4096)
+def fingerprint_of(text: str) -> Fingerprint:
+    """Return a text's fingerprint; a chunk that one context took is often a candidate of the next."""
+    return Fingerprint(text)
 
 
 def _similar_length(one: str, other: str) -> bool:
@@ -115,19 +122,19 @@ class Deduplicator:
         """
         if chunk_id in self._seen:
             return chunk_id
-        fingerprint = Fingerprint(text)
-        keys = fingerprint.keys()
-        for key in keys:
+        fingerprint = fingerprint_of(text)
+        for key in fingerprint.keys:
             for other_id, other in self._buckets.get(key, ()):
                 if _similar_length(text, other.text) and near_same(fingerprint, other):
                     return other_id
         places = self._places.setdefault(document_id, {})
-        for near in range(ordinal - NEIGHBOURHOOD, ordinal + NEIGHBOURHOOD + 1) if places else ():
+        around = range(ordinal - NEIGHBOURHOOD, ordinal + NEIGHBOURHOOD + 1)
+        for near in [place for place in places if place in around] if len(places) < len(around) else around:
             for other_id, other_text in places.get(near, ())[:CROWD]:
                 if text.strip() in other_text:
                     return other_id
         places.setdefault(ordinal, []).append((chunk_id, text))
         self._seen[chunk_id] = text
-        for key in keys:
+        for key in fingerprint.keys:
             self._buckets.setdefault(key, []).append((chunk_id, fingerprint))
         return None

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.types import Document, Scope, Turn, utc
+from rag2_memory.types import Document, Scope, Turn, in_words, utc
 
 REMEMBERED_ROLES = {"human": "user", "user": "user", "ai": "assistant", "assistant": "assistant"}
 """Message types that are remembered, and the speaker where none is named."""
@@ -80,7 +80,7 @@ def _documents(
         yield Document(
             id=name,
             text=message.text,
-            title=f"{at.day} {at:%B %Y, %H:%M}",
+            title=in_words(at),
             acl=acl,
             modified_at=at,
             metadata={"thread_id": thread_id, "message_id": message.id, "role": REMEMBERED_ROLES[message.role], "speaker": speaker},
