@@ -88,12 +88,16 @@ def section(title: str, heading_path: Sequence[str]) -> str:
 def header(
     *, title: str, heading_path: Sequence[str], document_id: str, modified_at: datetime | None, valid: str = "", speaker: str = ""
 ) -> Header:
-    """Return the labels of a passage; what is said in a conversation has its date for a title, and that is not told twice."""
-    twice = speaker and modified_at is not None and title == in_words(modified_at)
+    """Return the labels of a passage.
+
+    The source of a turn is who said it and when: its title is that date, which is not told twice, and its id is that of a message, often a
+    UUID longer than what was said. `Context.cite` leads from the citation id to it.
+    """
+    dated = speaker and modified_at is not None and title == in_words(modified_at)
     return Header(
-        title="" if twice else label(title),
+        title="" if dated else label(title),
         section=section(title, heading_path),
-        source=label(document_id),
+        source="" if speaker else label(document_id),
         date=day(modified_at),
         valid=label(valid),
         speaker=label(speaker),

@@ -112,7 +112,7 @@ def test_every_label_of_a_passage_is_shown(format: Format) -> None:
         "valid": "2026-01-01/..",
         "text": "Deployments need two approvals.",
     }
-    assert parsed.passages["c2"] == {"source": "d2", "date": "2026-03-16T09:30Z", "speaker": "Ada", "text": "I approve."}
+    assert parsed.passages["c2"] == {"date": "2026-03-16T09:30Z", "speaker": "Ada", "text": "I approve."}
 
 
 @pytest.mark.parametrize("format", FORMATS)
