@@ -11,6 +11,9 @@ from rag2_memory.knowledge.resolution import STATED_ALIAS, BlockIndex, MergeProp
 from rag2_memory.records import EntityUse, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 
+COMPARED_AT_ONCE = 20_000
+"""New entities that are compared with each other and with what was there at a time; it bounds memory, not the outcome: the rest is compared with them."""
+
 
 @dataclass(slots=True)
 class EntityResolver:
@@ -23,38 +26,37 @@ class EntityResolver:
 
     def resolve_new(self, namespace: str) -> int:
         """Merge, or queue for review, what is new in a namespace; returns the number of merges and reviews logged."""
-        fresh, decisions = self._decided(namespace)
-        if not fresh:
-            return 0
-        settled = {frozenset((record.kept_id, record.absorbed_id)) for record in decisions}
-        queued = self.registry.merges(namespace, decision="review")
-        superseded = [record.merge_id for record in queued if frozenset((record.kept_id, record.absorbed_id)) in settled]
-        if superseded:
-            self.registry.retract_merges(superseded)
-        self.registry.record_merges(decisions, now=self.clock())
-        self.registry.mark_compared([profile.entity.id for profile in fresh])
-        self._known[namespace].add(fresh)
-        return len(decisions)
+        logged = 0
+        while uses := self.registry.entity_uses(namespace, compared=False, limit=COMPARED_AT_ONCE):
+            fresh, decisions = self._decided(namespace, uses)
+            settled = {frozenset((record.kept_id, record.absorbed_id)) for record in decisions}
+            queued = self.registry.merges(namespace, decision="review")
+            superseded = [record.merge_id for record in queued if frozenset((record.kept_id, record.absorbed_id)) in settled]
+            if superseded:
+                self.registry.retract_merges(superseded)
+            self.registry.record_merges(decisions, now=self.clock())
+            self.registry.mark_compared([profile.entity.id for profile in fresh])
+            self._known[namespace].add(fresh)
+            logged += len(decisions)
+        return logged
 
     def preview(self, namespace: str) -> list[MergeRecord]:
         """Return what `resolve_new` would log, and log nothing."""
-        return self._decided(namespace)[1]
-
-    def _decided(self, namespace: str) -> tuple[list[Profile], list[MergeRecord]]:
-        """Return the entities that were not compared yet, and what is new to the log about them: a pair that waits for review may be merged by now."""
         uses = self.registry.entity_uses(namespace, compared=False)
-        if not uses:
-            return [], []
+        return self._decided(namespace, uses)[1] if uses else []
+
+    def _decided(self, namespace: str, uses: list[EntityUse]) -> tuple[list[Profile], list[MergeRecord]]:
+        """Return profiles of entities that were not compared yet, and what is new to the log about them: a pair that waits for review may be merged by now."""
         if namespace not in self._known:
             self._aliases[namespace] = StatedAliases(namespace, self.registry.stated_aliases(namespace))
-            self._known[namespace] = BlockIndex(self._profiles(namespace, self.registry.entity_uses(namespace, compared=True)))
+            self._known[namespace] = self._index(namespace)
         else:
             self._aliases[namespace].take(self.registry.stated_aliases(namespace, compared=False))
-        fresh, index = list(self._profiles(namespace, uses)), self._known[namespace]
-        del uses  # as large as the profiles, and not needed while these are compared
+        fresh = self._profiles(namespace, uses)
+        existing = self._profiles(namespace, self.registry.entity_uses(namespace, ids=self._known[namespace].candidates(fresh)))
         log = self.registry.merges(namespace)
         refused = {frozenset((record.kept_id, record.absorbed_id)) for record in log if record.decision in ("rejected", "undone")}
-        proposals = resolve(fresh, index.candidates(fresh), rejected=refused)
+        proposals = resolve(fresh, existing, rejected=refused)
         logged = {frozenset((record.kept_id, record.absorbed_id)): record.decision for record in log}
         known = {None, "review"}
         new = [
@@ -63,6 +65,14 @@ class EntityResolver:
             if (before := logged.get(frozenset((each.kept_id, each.absorbed_id)))) in known and before != each.decision
         ]
         return fresh, [_record(namespace, proposal) for proposal in new]
+
+    def _index(self, namespace: str) -> BlockIndex:
+        """Index the entities that were compared before."""
+        index, last = BlockIndex(), ""
+        while uses := self.registry.entity_uses(namespace, compared=True, after=last, limit=COMPARED_AT_ONCE):
+            index.add(self._profiles(namespace, uses))
+            last = uses[-1].entity.id
+        return index
 
     def withdraw_unfounded(self, namespace: str) -> list[MergeRecord]:
         """Take back merges that rested on a stated alias which no open document states any longer; their entities are compared again."""
@@ -82,20 +92,15 @@ class EntityResolver:
         self._known.pop(namespace, None)
         self._aliases.pop(namespace, None)
 
-    def _profiles(self, namespace: str, uses: Iterable[EntityUse]) -> Iterable[Profile]:
+    def _profiles(self, namespace: str, uses: Iterable[EntityUse]) -> list[Profile]:
         aliases = self._aliases[namespace]
-        canonical: Mapping[str, str] = self.registry.canonical(namespace, aliases.claimants)
-        for use in uses:
-            entity = replace(
-                use.entity, name=use.names[0] if use.names else use.entity.name, type=use.types[0] if use.types else use.entity.type
-            )
-            yield Profile(
-                entity=entity,
-                names=use.names,
-                aliases=aliases.of(entity, canonical),
-                neighbours=use.neighbours,
-                mentions=use.mentions,
-            )
+        canonical = self.registry.canonical(namespace, aliases.claimants)
+        return [_profile(use, aliases, canonical) for use in uses]
+
+
+def _profile(use: EntityUse, aliases: StatedAliases, canonical: Mapping[str, str]) -> Profile:
+    entity = replace(use.entity, name=use.names[0] if use.names else use.entity.name, type=use.types[0] if use.types else use.entity.type)
+    return Profile(entity=entity, names=use.names, aliases=aliases.of(entity, canonical), neighbours=use.neighbours, mentions=use.mentions)
 
 
 def _record(namespace: str, proposal: MergeProposal) -> MergeRecord:

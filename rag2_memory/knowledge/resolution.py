@@ -212,36 +212,29 @@ def _alias_holds(one: Profile, other: Profile) -> bool:
 
 
 class BlockIndex:
-    """Entities by blocking key: finds those that new ones must be compared with."""
+    """Ids of entities by blocking key: finds those that new ones must be compared with. About 120 bytes per key, however much is known of an entity."""
 
-    def __init__(self, profiles: Iterable[Profile] = ()) -> None:
-        self._profiles: dict[str, Profile] = {}
-        self._blocks: dict[str, set[str]] = defaultdict(set)
-        self.add(profiles)
+    def __init__(self) -> None:
+        self._alone: dict[int, str] = {}
+        """Hash of a key → the one entity that has it, as is the case for nearly all."""
+        self._blocks: dict[int, set[str]] = {}
 
     def add(self, profiles: Iterable[Profile]) -> None:
-        """Take entities in; one of a known id replaces what was known of it."""
+        """Take entities in."""
         for profile in profiles:
-            self.discard(profile.entity.id)
-            self._profiles[profile.entity.id] = profile
-            for key in blocking_keys(profile):
-                self._blocks[key].add(profile.entity.id)
+            for key in map(hash, blocking_keys(profile)):
+                if key in self._blocks:
+                    self._blocks[key].add(profile.entity.id)
+                elif self._alone.setdefault(key, profile.entity.id) != profile.entity.id:
+                    self._blocks[key] = {self._alone.pop(key), profile.entity.id}
 
-    def discard(self, entity_id: str) -> None:
-        """Forget an entity; an unknown one is no error."""
-        known = self._profiles.pop(entity_id, None)
-        for key in blocking_keys(known) if known else ():
-            self._blocks[key].discard(entity_id)
-
-    def candidates(self, profiles: Collection[Profile]) -> list[Profile]:
-        """Return the entities that share a key with any of these, themselves left out, in the order of their ids."""
+    def candidates(self, profiles: Collection[Profile]) -> list[str]:
+        """Return the ids of entities that share a key with any of these, themselves left out, in order."""
         own = {profile.entity.id for profile in profiles}
-        keys = {key for profile in profiles for key in blocking_keys(profile)}
-        found = {each for key in keys if len(block := self._blocks.get(key, set())) <= MAX_BLOCK for each in block}
-        return [self._profiles[each] for each in sorted(found - own)]
-
-    def __len__(self) -> int:
-        return len(self._profiles)
+        keys = {hash(key) for profile in profiles for key in blocking_keys(profile)}
+        found = {self._alone[key] for key in keys & self._alone.keys()}
+        found.update(*(block for key in keys & self._blocks.keys() if len(block := self._blocks[key]) <= MAX_BLOCK))
+        return sorted(found - own)
 
 
 def canonical_ids(proposals: Iterable[MergeProposal]) -> dict[str, str]:
@@ -257,16 +250,10 @@ def canonical_ids(proposals: Iterable[MergeProposal]) -> dict[str, str]:
 
 
 def _candidates(profiles: Mapping[str, Profile], fresh: set[str]) -> list[tuple[str, str]]:
-    alone: dict[str, str] = {}  # nearly every key is held by one entity, for which a list would take more than the key
-    blocks: dict[str, list[str]] = {}
+    blocks: dict[str, list[str]] = defaultdict(list)
     for identity, profile in profiles.items():
         for key in blocking_keys(profile):
-            if key in blocks:
-                blocks[key].append(identity)
-            elif key in alone:
-                blocks[key] = [alone[key], identity]
-            else:
-                alone[key] = identity
+            blocks[key].append(identity)
     pairs = {
         (min(pair), max(pair))
         for members in blocks.values()

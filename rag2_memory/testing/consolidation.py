@@ -169,6 +169,24 @@ class ConsolidationContract:
         assert [use.entity.id for use in registry.entity_uses("default", compared=False)] == ["default:tea"]
         assert registry.stated_aliases("default", compared=True) == {}
 
+    def test_entities_are_read_in_pages_and_by_id_with_their_uses(self, registry: RegistryTier) -> None:
+        one, two = chunk_id("a", "a"), chunk_id("b", "b")
+        self.publish(registry, "a", knowledge=stating(one, "ada", "zanzibar"))
+        self.publish(registry, "b", knowledge=mentioning(two, "ada", "tea"))
+        everyone = registry.entity_uses("default")
+        assert [(use.entity.id, use.mentions, sorted(use.neighbours)) for use in everyone] == [
+            ("default:ada", 2, ["default:zanzibar"]),
+            ("default:tea", 1, []),
+            ("default:zanzibar", 1, ["default:ada"]),
+        ]
+        assert registry.entity_uses("default", limit=2) == everyone[:2]
+        assert registry.entity_uses("default", after="default:ada", limit=1) == everyone[1:2]
+        assert registry.entity_uses("default", ids=["default:zanzibar", "default:ada", "default:nobody"]) == [everyone[0], everyone[2]]
+        assert registry.entity_uses("default", ids=[]) == registry.entity_uses("elsewhere") == []
+        registry.mark_compared(["default:tea"])
+        assert registry.entity_uses("default", compared=True) == everyone[1:2]
+        assert registry.entity_uses("default", compared=False) == [everyone[0], everyone[2]]
+
     def test_a_retracted_merge_leaves_no_trace_and_is_decided_anew(self, registry: RegistryTier) -> None:
         chunk = self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "tea", "cha"))
         decision = MergeRecord(

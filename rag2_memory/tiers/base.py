@@ -495,8 +495,24 @@ class RegistryTier(ConsolidationTier):
         """Return the statements of edges that touch surface entities, or of given edges, whose evidence the scope sees; of all predicates, or some."""
 
     @abstractmethod
-    def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
-        """Return the entities that resolution has, or has not yet, looked at, with how they are used; unscoped."""
+    def entity_uses(
+        self,
+        namespace: str,
+        *,
+        compared: bool | None = None,
+        ids: Collection[str] | None = None,
+        after: str = "",
+        limit: int = 1_000_000_000,
+    ) -> list[EntityUse]:
+        """Return entities with how they are used, in the order of their ids; unscoped.
+
+        Args:
+            namespace: Whose entities.
+            compared: Only those that resolution has, or has not yet, looked at.
+            ids: Only these.
+            after: Only ids behind this one.
+            limit: Entities at most.
+        """
 
     @abstractmethod
     def mark_compared(self, entity_ids: Collection[str]) -> None:

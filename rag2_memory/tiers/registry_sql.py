@@ -340,9 +340,17 @@ class SqlRegistry(SqlConsolidation):
                 connection, entity_ids=entity_ids, edge_ids=edge_ids, predicates=predicates, scope=scope, as_of=as_of
             )
 
-    def entity_uses(self, namespace: str, *, compared: bool) -> list[EntityUse]:
+    def entity_uses(
+        self,
+        namespace: str,
+        *,
+        compared: bool | None = None,
+        ids: Collection[str] | None = None,
+        after: str = "",
+        limit: int = 1_000_000_000,
+    ) -> list[EntityUse]:
         with self._reading() as connection:
-            return sql_graph.entity_uses(connection, namespace, compared)
+            return sql_graph.entity_uses(connection, namespace, compared=compared, ids=ids, after=after, limit=limit)
 
     def mark_compared(self, entity_ids: Collection[str]) -> None:
         with self._writing() as connection:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, String, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, insert, or_, select, update
 
 from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
@@ -197,36 +197,47 @@ def entities(connection: Connection, namespace: str, *, after: str = "", limit: 
     ]
 
 
-def entity_uses(connection: Connection, namespace: str, compared: bool) -> list[EntityUse]:
-    """Return entities that resolution has, or has not yet, looked at, with how they are used."""
-    chosen = (t.entities.c.namespace == namespace, t.entities.c.compared.is_(compared))
-    rows = connection.execute(select(t.entities).where(*chosen).order_by(t.entities.c.entity_id)).all()
-    if not rows:
-        return []
+def entity_uses(
+    connection: Connection, namespace: str, *, compared: bool | None, ids: Collection[str] | None, after: str, limit: int
+) -> list[EntityUse]:
+    """Return entities with how they are used, in the order of their ids."""
+    chosen = select(t.entities).where(t.entities.c.namespace == namespace, t.entities.c.entity_id > after)
+    if compared is not None:
+        chosen = chosen.where(t.entities.c.compared.is_(compared))
+    if ids is None:
+        rows = list(connection.execute(chosen.order_by(t.entities.c.entity_id).limit(limit)))
+    else:
+        parts = batched(sorted(ids))
+        rows = [row for part in parts for row in connection.execute(chosen.where(t.entities.c.entity_id.in_(part)))][:limit]
+        rows.sort(key=lambda row: row.entity_id)
+    return [use for part in batched(rows) for use in _uses(connection, namespace, part)]
+
+
+def _uses(connection: Connection, namespace: str, rows: Sequence[Row[Any]]) -> Iterator[EntityUse]:
+    """Yield how some entities are used."""
+    ids = [row.entity_id for row in rows]
     names: dict[str, dict[str, int]] = {}
     types: dict[str, dict[str, int]] = {}
-    counted = select(t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type, func.count().label("uses"))
-    joined = counted.join(t.entities, t.entities.c.entity_id == t.mentions.c.entity_id).where(*chosen)
-    for row in connection.execute(joined.group_by(t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)):
+    mention = t.mentions.c
+    counted = select(mention.entity_id, mention.name, mention.type, func.count().label("uses")).where(mention.entity_id.in_(ids))
+    for row in connection.execute(counted.group_by(mention.entity_id, mention.name, mention.type)):
         forms = names.setdefault(row.entity_id, {})
         forms[row.name] = forms.get(row.name, 0) + row.uses
         if row.type:
             kinds = types.setdefault(row.entity_id, {})
             kinds[row.type] = kinds.get(row.type, 0) + row.uses
     neighbours: dict[str, set[str]] = {}
-    for subject, target in connection.execute(select(t.edges.c.subject_id, t.edges.c.object_id).where(t.edges.c.namespace == namespace)):
-        neighbours.setdefault(subject, set()).add(target)
-        neighbours.setdefault(target, set()).add(subject)
-    return [
-        EntityUse(
+    for own, other in ((t.edges.c.subject_id, t.edges.c.object_id), (t.edges.c.object_id, t.edges.c.subject_id)):
+        for entity, neighbour in connection.execute(select(own, other).where(own.in_(ids))):
+            neighbours.setdefault(entity, set()).add(neighbour)
+    for row in rows:
+        yield EntityUse(
             entity=Entity(id=row.entity_id, namespace=namespace, key=row.key, name=row.name, type=row.type),
             names=_by_use(names.get(row.entity_id, {})),
             types=_by_use(types.get(row.entity_id, {})),
             mentions=sum(names.get(row.entity_id, {}).values()),
             neighbours=frozenset(neighbours.get(row.entity_id, ())),
         )
-        for row in rows
-    ]
 
 
 def _by_use(counts: Mapping[str, int]) -> tuple[str, ...]:
