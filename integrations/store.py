@@ -93,7 +93,7 @@ class MemoryStore(BaseStore):
         results: list[Result] = []
         puts: dict[tuple[Path, str], PutOp] = {}
         read: dict[str, str] = {}
-        with self._memory._reading():
+        with self._memory.gate.reading():
             for op in ops:
                 if isinstance(op, PutOp):
                     puts[_labels(op.namespace), op.key] = op
@@ -117,7 +117,7 @@ class MemoryStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Remove expired items; returns how many there were. They are not served in the meantime."""
         now = self._memory.services.clock()
-        with self._memory._write_turn():  # nothing is put anew between the look and the removal
+        with self._memory.gate.writing():  # nothing is put anew between the look and the removal
             expired = [name for name, record in self._records().items() if _expired(record, now)]
             return len(self._memory.remove(expired, namespace=self._scope.namespace))
 
@@ -202,7 +202,7 @@ class MemoryStore(BaseStore):
         gone = [_document_id(op.namespace, op.key) for op in ops if op.value is None]
         if not ops:
             return
-        with self._memory._write_turn():
+        with self._memory.gate.writing():
             if gone:
                 self._memory.remove(gone, namespace=self._scope.namespace)
             if not kept:
@@ -261,7 +261,7 @@ class MemoryStore(BaseStore):
         if not read:
             return
         registry = self._memory.services.registry
-        with self._memory._write_turn():
+        with self._memory.gate.writing():
             now = self._memory.services.clock()
             records = self._records(document_ids=list(read))
             for state in registry.states(namespace=self._scope.namespace, document_ids=list(records)):

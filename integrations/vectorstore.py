@@ -158,7 +158,7 @@ class MemoryVectorStore(VectorStore):
 
     def _metadata(self, ids: Sequence[str] | None) -> Mapping[str, Mapping[str, Any]]:
         registry = self.memory.services.registry
-        with self.memory._reading():
+        with self.memory.gate.reading():
             return registry.metadata(self._scope, prefix="") if ids is None else registry.metadata(self._scope, document_ids=list(ids))
 
     def _whole(self, name: str, metadata: Mapping[str, Any]) -> LangChainDocument:
@@ -176,7 +176,7 @@ class MemoryVectorStore(VectorStore):
         vector = vector / max(float(np.linalg.norm(vector)), float(np.finfo(np.float32).tiny))
         depth = 2 * k
         while True:
-            with self.memory._reading():
+            with self.memory.gate.reading():
                 hits = services.vector.search(vector, k=depth, namespace=namespace)
                 chunks = services.registry.chunks([hit.id for hit in hits], self._scope)
             best: dict[str, tuple[float, Chunk]] = {}

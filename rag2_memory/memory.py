@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import logging
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -23,8 +18,9 @@ from rag2_memory.context import Context, ContextBudget, default_token_counter
 from rag2_memory.context.compiled import Format
 from rag2_memory.context.summary import RunningSummarizer
 from rag2_memory.embedders import as_embedder
-from rag2_memory.errors import ClosedMemoryError, InvalidRequestError, UnknownDocumentError
+from rag2_memory.errors import InvalidRequestError, UnknownDocumentError
 from rag2_memory.folder import MemoryFolder
+from rag2_memory.gate import Gate
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.consolidate import ARCHIVE_BELOW, DEAR_BATCH_CHUNKS, ConsolidationServices, StepCallback, consolidate
 from rag2_memory.graphs.consolidation_report import ConsolidationReport
@@ -37,7 +33,6 @@ from rag2_memory.ingestion.conversation import turns_of
 from rag2_memory.ingestion.knowledge import ReadKnowledge, durable
 from rag2_memory.ingestion.resolve import EntityResolver
 from rag2_memory.ingestion.sync import IndexSync
-from rag2_memory.ingestion.verify import rebuild_tier, repair_tiers, verify_tiers
 from rag2_memory.ingestion.write import Writer
 from rag2_memory.knowledge.extraction import PatternExtractor
 from rag2_memory.knowledge.extractors import as_extractor
@@ -51,7 +46,6 @@ from rag2_memory.retrieval.rerank import as_reranker
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
 from rag2_memory.types import (
     DEFAULT_NAMESPACE,
-    INDEX_TIERS,
     AsOf,
     AsOfLike,
     Fact,
@@ -63,17 +57,11 @@ from rag2_memory.types import (
     VerifyReport,
     acl_of,
 )
-
-logger = logging.getLogger(__name__)
-
-REBUILDABLE: tuple[TierName, ...] = (*INDEX_TIERS, "cache")
+from rag2_memory.upkeep import Upkeep
 
 READ_ATTEMPTS = 8
 """Times that a read is done over because something was published meanwhile. One read takes a fraction of what publishing a batch does, so
 that the second nearly always stands; the bound keeps a reader from waiting for ever. What it then returns is permitted, but may lack a document."""
-
-COMPACTION_OWED = "compaction owed"
-"""The registry's note that something was forgotten whose bytes may still stand in a file."""
 
 
 class Memory:
@@ -93,12 +81,9 @@ class Memory:
     ) -> None:
         """Assemble a memory from its parts; `Memory.open` and `Memory.in_memory` do it for you."""
         self.services = services
+        self.gate = Gate()
         self._folder = folder
-        self._writing = threading.RLock()
-        self._in_flight = threading.Condition()
-        self._readers = 0
-        self._closed = False
-        self._sync = IndexSync(
+        sync = IndexSync(
             registry=services.registry,
             vector=services.vector,
             lexical=services.lexical,
@@ -107,13 +92,13 @@ class Memory:
             clock=services.clock,
             attempts=services.config.journal_attempts,
         )
-        self._resolver = EntityResolver(services.registry, services.clock)
+        self._upkeep = Upkeep(services, folder, sync, EntityResolver(services.registry, services.clock))
         types = services.registry.public_types
         self._reader = ReadKnowledge(services.schema, durable(extractor, services.registry), types)
         patterns = ReadKnowledge(services.schema, PatternExtractor(schema=services.schema), types)
         self._writer = Writer(
             registry=services.registry,
-            sync=self._sync,
+            sync=sync,
             counter=services.counter,
             knowledge=patterns if services.config.extract_later else self._reader,
             config=services.config,
@@ -233,95 +218,29 @@ class Memory:
                 workers=ThreadPoolExecutor(max_workers=8, thread_name_prefix="rag2-arm"),
             )
             memory = cls(folder=folder, services=services, extractor=as_extractor(extractor, schema=services.schema), splitter=splitter)
-            memory._recover()
+            memory._upkeep.recover()
         except BaseException:
             folder.release()
             raise
         return memory
 
-    def _recover(self) -> None:
-        """Refuse vectors of another model, restore an index whose files are gone, finish what a killed process left."""
-        registry, model = self.services.registry, self.services.embedder
-        known = registry.note("embedder")
-        if known is None:
-            registry.note("embedder", model.name)
-        elif known != model.name:
-            raise InvalidRequestError(
-                f"this memory was built with the embedder {known!r} and was opened with {model.name!r}; vectors of two models cannot be compared. "
-                "Pass the same embedder, or ingest into a new folder."
-            )
-        for tier in self._folder.lost_indexes(registry):
-            logger.warning("the %s index is missing or unreadable and is rebuilt from the registry", tier)
-            rebuild_tier(tier, self._sync)
-            self._drop_cached(*registry.namespaces())
-            self._folder.restored(tier)
-        self._catch_up()
-        self._settle(*registry.namespaces())
-        if registry.note(COMPACTION_OWED) == "yes":
-            self._compact()
-
-    def _catch_up(self) -> None:
-        """Apply the journal, publish what became ready, and have the cache follow."""
-        self._sync.drain()
-        self.services.registry.publish(now=self.services.clock(), keep_versions=self.services.config.keep_versions)
-        self._sync.drain()
-        self._refresh_cache()
-
-    def _settle(self, *namespaces: str) -> None:
-        """Compare new names with known ones, have the indexes follow (what publishing dropped included), and the cache."""
-        for namespace in namespaces:
-            self._resolver.resolve_new(namespace)
-        self._follow()
-
-    def _follow(self) -> None:
-        """Have indexes and cache follow the registry."""
-        self._sync.drain()
-        self._refresh_cache()
-
-    def _refresh_cache(self) -> None:
-        """Drop the cached contexts that a write changed."""
-        cache_access.follow_writes(self.services)
-
     def close(self) -> None:
         """Wait for calls in flight, then release every tier and the folder. Idempotent."""
-        with self._writing:
-            with self._in_flight:
-                if self._closed:
-                    return
-                self._closed = True
-                self._in_flight.wait_for(lambda: self._readers == 0)
-            services = self.services
-            services.workers.shutdown(wait=False, cancel_futures=True)
-            for tier in (services.cache, services.graph, services.lexical, services.vector, services.registry):
-                if tier is not None:
-                    tier.close()
-            self._folder.release()
+        self.gate.close(self._release)
+
+    def _release(self) -> None:
+        services = self.services
+        services.workers.shutdown(wait=False, cancel_futures=True)
+        for tier in (services.cache, services.graph, services.lexical, services.vector, services.registry):
+            if tier is not None:
+                tier.close()
+        self._folder.release()
 
     def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._in_flight:
-            if self._closed:
-                raise ClosedMemoryError
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._in_flight:
-                self._readers -= 1
-                self._in_flight.notify_all()
-
-    @contextmanager
-    def _write_turn(self) -> Iterator[None]:
-        with self._writing:
-            if self._closed:
-                raise ClosedMemoryError
-            yield
 
     # --- writing -------------------------------------------------------------------------------------------------------------------------
     def ingest(
@@ -349,11 +268,11 @@ class Memory:
             SourceError: If a path is missing or a value is of no known kind; nothing of it was written.
         """
         entries, scope = acl_of(acl), Scope(namespace=namespace)
-        with self._write_turn():
+        with self.gate.writing():
             try:
                 return self._writer.ingest(source, namespace=scope.namespace, acl=entries, prune=prune, progress=progress)
             finally:
-                self._settle(scope.namespace)
+                self._upkeep.settle(scope.namespace)
 
     def remember(self, messages: Sequence[Any], *, thread_id: str, scope: Scope | None = None) -> IngestReport:
         """Keep messages of a conversation verbatim, each as a document of its own that knows its neighbours.
@@ -367,7 +286,7 @@ class Memory:
             scope: Whose conversation it is.
         """
         who = scope or Scope()
-        with self._write_turn():
+        with self.gate.writing():
             start = self.services.registry.thread_length(who.namespace, thread_id)
             turns = turns_of(
                 messages,
@@ -380,7 +299,7 @@ class Memory:
             try:
                 return self._writer.ingest(turns, namespace=who.namespace, acl=frozenset(), prune=False, progress=None)
             finally:
-                self._settle(who.namespace)
+                self._upkeep.settle(who.namespace)
 
     def _threads_of(self, namespace: str) -> Callable[[Sequence[str]], Mapping[str, str | None]]:
         def known(ids: Sequence[str]) -> Mapping[str, str | None]:
@@ -399,9 +318,8 @@ class Memory:
             UnknownDocumentError: If there is no such document.
             InvalidRequestError: If several namespaces have one and none was named.
         """
-        with self._write_turn():
-            state = self._state(document_id, namespace)
-            return self._forget(state)
+        with self.gate.writing():
+            return self._upkeep.forget(self._state(document_id, namespace))
 
     def remove(self, document_ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> tuple[str, ...]:
         """Delete documents; returns the ids of those that were there.
@@ -409,81 +327,43 @@ class Memory:
         They leave every answer at once and the indexes after. Earlier versions go as well, so `as_of` no longer finds them; `forget` also overwrites what
         they left in the files and gives a receipt.
         """
-        with self._write_turn():
+        with self.gate.writing():
             states = [
                 state for state in self.services.registry.states(namespace=namespace, document_ids=document_ids) if state.state != "deleted"
             ]
             if states:
                 self.services.registry.hide([state.key for state in states], state="deleted", now=self.services.clock(), keep_versions=0)
-                self._catch_up()
+                self._upkeep.catch_up()
             return tuple(state.document_id for state in states)
-
-    def _forget(self, state: DocumentState) -> ForgetReceipt:
-        services, now = self.services, self.services.clock()
-        receipt_id = uuid.uuid4().hex
-        services.registry.note(COMPACTION_OWED, "yes")
-        if services.lexical.keeps_deleted_terms:
-            in_namespace = [key for key, namespace in services.registry.indexable().items() if namespace == state.namespace]
-            services.registry.owe("lexical", in_namespace)
-        digest = hashlib.sha256(f"{state.namespace}\x00{state.document_id}".encode()).hexdigest()
-        counts = services.registry.purge(state.key, receipt_id=receipt_id, digest=digest, now=now)
-        self._regroup(state.namespace)
-        removed = dict(counts) | {"vectors": counts["chunks"], "postings": counts["chunks"]}
-        removed["cache_entries"] = self._drop_cached(state.namespace)
-        self._sync.drain()
-        self._refresh_cache()
-        self._compact()
-        return ForgetReceipt(
-            document_id=state.document_id, namespace=state.namespace, receipt_id=receipt_id, forgotten_at=now, removed=removed
-        )
-
-    def _regroup(self, namespace: str) -> None:
-        """Take back merges whose only ground was a document that went or that fewer may see by now, and look for those that it gives ground to."""
-        self._resolver.forget(namespace)
-        self._resolver.withdraw_unfounded(namespace)
-        self._resolver.resolve_new(namespace)
-
-    def _compact(self) -> None:
-        """Overwrite what deletions left in the files; a process killed before that leaves a note, and the next one does it."""
-        services = self.services
-        for tier in (services.registry, services.lexical, services.graph, services.vector, services.cache):
-            compact = getattr(tier, "compact", None)
-            if compact is not None:
-                compact()
-        services.registry.note(COMPACTION_OWED, "no")
-
-    def _drop_cached(self, *namespaces: str) -> int:
-        """Drop every cached context of some namespaces: after forgetting, since names in facts may come from any text, and after an index was made anew."""
-        return cache_access.drop(self.services, namespaces)
 
     def set_acl(self, document_id: str, acl: Any, *, namespace: str | None = None) -> None:
         """Change who may see a document, at once and in every tier; it outlives re-ingesting the unchanged source."""
         entries = acl_of(acl)
-        with self._write_turn():
+        with self.gate.writing():
             state = self._state(document_id, namespace)
             self.services.registry.set_acl(state.key, entries)
             if self.services.registry.recheck_aliases(state.key):
-                self._regroup(state.namespace)
-            self._catch_up()
+                self._upkeep.regroup(state.namespace)
+            self._upkeep.catch_up()
 
     def archive(self, document_id: str, *, namespace: str | None = None) -> None:
         """Take a document out of search and of the indexes; the registry keeps it whole, and `restore` brings it back."""
-        with self._write_turn():
+        with self.gate.writing():
             state = self._state(document_id, namespace)
             if state.state != "live":
                 raise InvalidRequestError(f"got {document_id!r}, which is {state.state}; only a live document can be archived.")
             keep = self.services.config.keep_versions
             self.services.registry.hide([state.key], state="archived", now=self.services.clock(), keep_versions=keep)
-            self._catch_up()
+            self._upkeep.catch_up()
 
     def restore(self, document_id: str, *, namespace: str | None = None) -> None:
         """Bring an archived document back whole, nothing embedded anew."""
-        with self._write_turn():
+        with self.gate.writing():
             state = self._state(document_id, namespace)
             if state.state != "archived":
                 raise InvalidRequestError(f"got {document_id!r}, which is {state.state}; only an archived document can be restored.")
             self.services.registry.unarchive(state.key)
-            self._catch_up()
+            self._upkeep.catch_up()
 
     def _state(self, document_id: str, namespace: str | None) -> DocumentState:
         if not isinstance(document_id, str) or not document_id:
@@ -508,14 +388,14 @@ class Memory:
         Raises:
             InvalidRequestError: If there is no such pair, or the scope does not see it waiting.
         """
-        with self._write_turn():
+        with self.gate.writing():
             if scope is not None and merge_id not in {review.merge_id for review in self.merge_reviews(scope=scope)}:
                 raise InvalidRequestError(
                     f"got merge_id={merge_id!r}, which does not wait for a decision; `merge_reviews` lists what does."
                 )
             record = self.services.registry.decide_merge(merge_id, decision, now=self.services.clock())
-            self._resolver.forget(record.namespace)
-            self._catch_up()
+            self._upkeep.resolver.forget(record.namespace)
+            self._upkeep.catch_up()
 
     # --- reading -------------------------------------------------------------------------------------------------------------------------
     def search(self, query: str, *, k: int = 5, scope: Scope | None = None, as_of: AsOfLike = None, route: str = "auto") -> list[Passage]:
@@ -532,7 +412,7 @@ class Memory:
             InvalidRequestError: If an argument is unusable.
             ClosedMemoryError: If the memory is closed.
         """
-        with self._reading():
+        with self.gate.reading():
             request = {"query": query, "k": k, "scope": scope, "as_of": AsOf.of(as_of), "route": route}
             passages: list[Passage] = self._undisturbed(lambda: search_directly(request, self.services), scope)["passages"]
             return passages[:k]
@@ -568,7 +448,7 @@ class Memory:
             BudgetTooSmallError: If the fixed parts alone exceed the budget.
             InvalidRequestError: If an argument is unusable.
         """
-        with self._reading():
+        with self.gate.reading():
             request = {
                 "query": query,
                 "budget": budget,
@@ -612,7 +492,7 @@ class Memory:
         if not isinstance(entity, str) or not entity.strip():
             raise InvalidRequestError(f"got entity={entity!r}; needed a name.")
         who, when, services = scope or Scope(), AsOf.of(as_of), self.services
-        with self._reading():
+        with self.gate.reading():
             found = entities_named(services.registry, entity, who, when)
             facts = facts_about(services.registry, services.schema, found[:1], scope=who, as_of=when) if found else []
         return facts if predicate is None else of_predicate(facts, predicate, services.schema)
@@ -623,7 +503,7 @@ class Memory:
         Args:
             scope: Who asks; a pair of which it does not know both sides does not exist for it.
         """
-        with self._reading():
+        with self.gate.reading():
             return merge_reviews(self.services.registry, self.services.schema, scope or Scope())
 
     def document(self, document_id: str, *, scope: Scope | None = None, as_of: AsOfLike = None) -> str:
@@ -632,7 +512,7 @@ class Memory:
         Raises:
             UnknownDocumentError: If there is none that the scope may see.
         """
-        with self._reading():
+        with self.gate.reading():
             text = self.services.registry.document_text(document_id, scope or Scope(), AsOf.of(as_of))
         if text is None:
             raise UnknownDocumentError(document_id=document_id)
@@ -640,7 +520,7 @@ class Memory:
 
     def documents(self, *, namespace: str | None = None) -> Iterator[DocumentState]:
         """Yield what the registry knows of its documents, hidden ones included: an administrator's view, without scope."""
-        with self._reading():
+        with self.gate.reading():
             yield from self.services.registry.states(namespace=namespace)
 
     @cached_property
@@ -651,17 +531,13 @@ class Memory:
     # --- upkeep ----------------------------------------------------------------------------------------------------------------------------
     def verify(self) -> VerifyReport:
         """Compare every index with the registry, by id and content. Reads only."""
-        with self._write_turn():
-            return verify_tiers(self._sync)
+        with self.gate.writing():
+            return self._upkeep.verify()
 
     def repair(self) -> VerifyReport:
         """Retry what is pending and mend what differs from the registry; returns the state afterwards."""
-        with self._write_turn():
-            self._catch_up()
-            repair_tiers(self._sync)
-            self._catch_up()
-            self._drop_cached(*self.services.registry.namespaces())
-            return verify_tiers(self._sync)
+        with self.gate.writing():
+            return self._upkeep.repair()
 
     def rebuild(self, tier: TierName) -> None:
         """Empty an index and fill it from the registry; embeddings come from the cache, nothing is embedded twice.
@@ -669,16 +545,8 @@ class Memory:
         Raises:
             InvalidRequestError: If there is no such tier.
         """
-        if tier not in REBUILDABLE:
-            raise InvalidRequestError(f"got tier={tier!r}; needed one of {', '.join(REBUILDABLE)}.")
-        with self._write_turn():
-            if tier == "cache":
-                if self.services.cache is not None:
-                    self.services.cache.clear()
-            else:
-                rebuild_tier(tier, self._sync)
-                self._drop_cached(*self.services.registry.namespaces())
-            self._catch_up()
+        with self.gate.writing():
+            self._upkeep.rebuild(tier)
 
     def consolidate(
         self,
@@ -707,7 +575,7 @@ class Memory:
             InvalidRequestError: If a number is out of its range; nothing was done.
         """
         services = self.services
-        with self._reading():
+        with self.gate.reading():
             namespaces = [namespace] if namespace is not None else services.registry.namespaces()
         dear = isinstance(self._reader.extractor, CachingExtractor)
         return consolidate(
@@ -716,7 +584,7 @@ class Memory:
                 reader=self._reader,
                 rereads=not isinstance(self._reader.extractor, PatternExtractor),
                 batch_chunks=DEAR_BATCH_CHUNKS if dear else services.config.ingest_batch_chunks,
-                resolver=self._resolver,
+                resolver=self._upkeep.resolver,
                 communities=CommunityBuilder(
                     services.registry,
                     services.embedder.name,
@@ -724,9 +592,9 @@ class Memory:
                     model=services.summarizer.model if services.summarizer is not None else None,
                 ),
                 clock=services.clock,
-                turn=self._write_turn,
-                look=self._reading,
-                settle=self._follow,
+                turn=self.gate.writing,
+                look=self.gate.reading,
+                settle=self._upkeep.follow,
                 archive=lambda document_id, where: self.archive(document_id, namespace=where),
             ),
             namespaces=namespaces,
@@ -743,12 +611,12 @@ class Memory:
         Args:
             scope: Who asks; a community of which it does not see every member, as it was when summarised, does not exist for it.
         """
-        with self._reading():
+        with self.gate.reading():
             return visible_communities(self.services.registry, scope or Scope())
 
     def status(self) -> Mapping[str, Any]:
         """Return counts, backlog and engines as JSON values: an administrator's view."""
-        with self._reading():
+        with self.gate.reading():
             services = self.services
             return {
                 "path": str(self._folder.path) if self._folder.path else None,

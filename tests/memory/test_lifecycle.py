@@ -270,9 +270,9 @@ def test_a_lost_index_is_restored_from_the_registry(open_memory: Open, tmp_path:
 @pytest.mark.parametrize("tier", ["vector", "lexical", "graph", "cache"])
 def test_a_rebuild_embeds_nothing(memory: Memory, tier: str) -> None:
     memory.ingest([Document(id=f"d{i}", text=f"Zebra number {i}.") for i in range(5)])
-    embedded = memory._sync.embedded
+    embedded = memory._upkeep.sync.embedded
     memory.rebuild(tier)  # type: ignore[arg-type]
-    assert memory._sync.embedded == embedded
+    assert memory._upkeep.sync.embedded == embedded
     assert memory.verify().ok
 
 
