@@ -25,17 +25,20 @@ logger = logging.getLogger(__name__)
 
 Search = Callable[[RecallState, RecallServices], dict[str, Any]]
 
+MERGED = ("arms", "asked", "degraded")
+"""Keys of which each arm writes its own part."""
+
 STAGES = {"dense": "search_dense", "lexical": "search_lexical", "graph": "walk_graph"}
 """Arms by name, each with its node."""
 
 
 def search_dense(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Search by meaning. Reads: plan, vector. Writes: arms, degraded, trace."""
+    """Search by meaning. Reads: plan, vector. Writes: arms, asked, degraded, trace."""
     return _finished([_started("dense", state, services)], services)
 
 
 def search_lexical(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Search by words. Reads: plan, query. Writes: arms, degraded, trace."""
+    """Search by words. Reads: plan, query. Writes: arms, asked, degraded, trace."""
     return _finished([_started("lexical", state, services)], services)
 
 
@@ -71,8 +74,8 @@ def _finished(runs: Sequence[_Run | None], services: RecallServices) -> dict[str
     for run in runs:
         if run is not None:
             found = _result(run, services)
-            update |= {key: value for key, value in found.items() if key not in ("arms", "degraded", "trace")}
-            for key in ("arms", "degraded"):
+            update |= {key: value for key, value in found.items() if key not in (*MERGED, "trace")}
+            for key in MERGED:
                 update[key] = {**update.get(key, {}), **found.get(key, {})}
             update["trace"] = [*update.get("trace", ()), found["trace"]]
     return update
@@ -97,11 +100,13 @@ def _result(run: _Run, services: RecallServices) -> dict[str, Any]:
 
 
 def _dense(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    return {"arms": dense_hits(np.asarray(state["vector"], dtype=np.float32), request_of(state), services)}
+    hits, asked = dense_hits(np.asarray(state["vector"], dtype=np.float32), request_of(state), services)
+    return {"arms": hits, "asked": asked}
 
 
 def _lexical(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    return {"arms": lexical_hits(request_of(state), services)}
+    hits, asked = lexical_hits(request_of(state), services)
+    return {"arms": hits, "asked": asked}
 
 
 def _graph(state: RecallState, services: RecallServices) -> dict[str, Any]:

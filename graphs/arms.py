@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +21,14 @@ Hits = list[tuple[str, float]]
 OVERFETCH = 1.2
 """Hits asked for per hit wanted, so that a few invisible ones (old versions, other people's documents) cost no second search."""
 
-EXACT_IDS = 8_000
-"""Up to so many visible chunks, a scope that sees little is served by the exact ranking of just those."""
+EXACT_IDS = 20_000
+"""Up to so many visible chunks, a scope that sees little is served by the exact ranking of just those: 5 ms at 5,000 of 50,000."""
 
 SMALL_SHARE = 0.2
 """Share of visible hits below which widening would take longer than the exact ranking."""
+
+MAX_FIRST = 1_000
+"""Bound on a first search for a scope that sees little of much."""
 
 MAX_WIDENED = 50_000
 """Bound on a widened search."""
@@ -36,40 +40,83 @@ SPACES: dict[str, VectorSpace] = {"dense": "chunks", "dense_window": "windows"}
 FIELDS: dict[str, LexicalField] = {"lexical": "text", "lexical_window": "window"}
 
 
-def dense_hits(vector: NDArray[np.float32], request: Request, services: RecallServices) -> dict[str, Hits]:
-    """Search chunks and conversation windows by vector; nothing is checked yet."""
-    k = _first_k(services)
-    found = {arm: _vector_search(vector, space, k, request, services) for arm, space in SPACES.items()}
-    return {arm: hits for arm, hits in found.items() if hits or arm == "dense"}
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How an engine is asked first."""
+
+    k: int
+    among: tuple[str, ...] | None = None
+    """Everything that the scope sees, where that is little."""
+
+    @property
+    def asked(self) -> int:
+        """Hits asked for; 0 where the ranking is of what the scope sees, and thus complete."""
+        return self.k if self.among is None else 0
 
 
-def lexical_hits(request: Request, services: RecallServices) -> dict[str, Hits]:
-    """Search chunks and conversation windows by words; nothing is checked yet."""
-    k = _first_k(services)
-    found = {arm: _word_search(field, k, request, services) for arm, field in FIELDS.items()}
-    return {arm: hits for arm, hits in found.items() if hits or arm == "lexical"}
+def dense_hits(vector: NDArray[np.float32], request: Request, services: RecallServices) -> tuple[dict[str, Hits], dict[str, int]]:
+    """Search chunks and conversation windows by vector; returns hits, of which nothing is checked yet, and how many each arm asked for."""
+    look = _first_look(request, services)
+    return _told({arm: _vector_search(vector, space, look, request, services) for arm, space in SPACES.items()}, look, always="dense")
+
+
+def lexical_hits(request: Request, services: RecallServices) -> tuple[dict[str, Hits], dict[str, int]]:
+    """Search chunks and conversation windows by words; returns hits, of which nothing is checked yet, and how many each arm asked for."""
+    look = _first_look(request, services)
+    if not isinstance(services.lexical, FilteringLexicalTier):
+        look = _Look(look.k)
+    return _told({arm: _word_search(field, look, request, services) for arm, field in FIELDS.items()}, look, always="lexical")
+
+
+def _first_look(request: Request, services: RecallServices) -> _Look:
+    """Look as deep as the scope's searches needed lately, or among the little that it sees."""
+    depth, share = services.config.arm_depth, services.reach.share(request.scope) if request.as_of is None else 1.0
+    few = services.registry.visible_ids(request.scope, limit=EXACT_IDS) if share < SMALL_SHARE else None
+    if few is not None:
+        return _Look(depth, few)
+    return _Look(max(int(depth * OVERFETCH), min(MAX_FIRST, int(depth * OVERFETCH / max(share, 0.01)))))
+
+
+def _told(found: dict[str, Hits], look: _Look, *, always: str) -> tuple[dict[str, Hits], dict[str, int]]:
+    """Leave out an arm without hits, such as that of conversation windows where there are no conversations."""
+    hits = {arm: hits for arm, hits in found.items() if hits or arm == always}
+    return hits, dict.fromkeys(hits, look.asked)
 
 
 def visible_arms(
-    arms: Mapping[str, Hits], request: Request, services: RecallServices, *, vector: NDArray[np.float32]
+    arms: Mapping[str, Hits], asked: Mapping[str, int], request: Request, services: RecallServices, *, vector: NDArray[np.float32]
 ) -> tuple[dict[str, Hits], dict[str, Outline], dict[str, Any]]:
-    """Return the arms with what the scope sees, each as long as the exact filtered ranking up to `arm_depth`; the outlines of all hits; what it took."""
-    depth, asked = services.config.arm_depth, _first_k(services)
-    seen = services.registry.outlines({chunk_id for hits in arms.values() for chunk_id, _ in hits[:depth]}, request.scope, request.as_of)
-    spare = {chunk_id for hits in arms.values() if any(hit[0] not in seen for hit in hits[:depth]) for chunk_id, _ in hits[depth:]}
-    seen |= services.registry.outlines(spare - seen.keys(), request.scope, request.as_of) if spare else {}
+    """Return the arms with what the scope sees, each as long as the exact filtered ranking up to `arm_depth`; the outlines of all hits; what it took.
+
+    Args:
+        arms: Hits by arm, best first.
+        asked: How many hits each arm asked for; 0 where its list is complete.
+        request: Who asks.
+        services: The memory.
+        vector: The query's embedding, for a second search.
+    """
+    depth, registry, scope, as_of = services.config.arm_depth, services.registry, request.scope, request.as_of
+    outlines = registry.outlines({chunk_id for hits in arms.values() for chunk_id, _ in hits[:depth]}, scope, as_of)
+    spare = {chunk_id for hits in arms.values() if any(hit[0] not in outlines for hit in hits[:depth]) for chunk_id, _ in hits[depth:]}
+    seen = outlines.keys() | (registry.visible(spare - outlines.keys(), scope, as_of) if spare else set())
     wide = _WideSearch(request, services, vector)
     kept: dict[str, Hits] = {}
-    widened = []
+    looked_at, found, widened = 0, 0, []
     for arm, hits in arms.items():
-        kept[arm] = [hit for hit in hits if hit[0] in seen][:depth]
-        if len(kept[arm]) < min(depth, len(hits)) and len(hits) >= asked:
+        visible = [hit for hit in hits if hit[0] in seen]
+        kept[arm] = visible[:depth]
+        if asked[arm]:
+            looked_at += len(hits) if spare else min(depth, len(hits))
+            found += len(visible) if spare else len(kept[arm])
+        if len(kept[arm]) < min(depth, len(hits)) and len(hits) >= asked[arm] > 0:
             kept[arm] = wide.visible(arm, kept[arm], asked=len(hits))
             widened.append(arm)
-    late = {chunk_id for arm in widened for chunk_id, _ in kept[arm]} - seen.keys()
-    seen |= services.registry.outlines(late, request.scope, request.as_of) if late else {}
+    if looked_at and as_of is None:
+        services.reach.note(scope, found / looked_at)
+    late = {chunk_id for hits in kept.values() for chunk_id, _ in hits} - outlines.keys()
+    outlines |= registry.outlines(late, scope, as_of) if late else {}
     checks: dict[str, Any] = {"found": {arm: len(hits) for arm, hits in kept.items()}}
-    return kept, seen, checks | ({"widened": widened} if widened else {})
+    return kept, outlines, checks | ({"widened": widened} if widened else {})
 
 
 class _WideSearch:
@@ -93,39 +140,38 @@ class _WideSearch:
             kept, found = [hit for hit in hits if hit[0] in seen], len(hits)
         if len(kept) < depth and found >= asked and self._filters(arm):
             everything = self._services.registry.visible_ids(self._request.scope, self._request.as_of, limit=UNLIMITED)
-            kept = self._search_among(arm, everything or [])
+            kept = self._search_among(arm, everything or ())
         return kept[:depth]
 
     @cached_property
-    def _few(self) -> list[str] | None:
+    def _few(self) -> tuple[str, ...] | None:
         return self._services.registry.visible_ids(self._request.scope, self._request.as_of, limit=EXACT_IDS)
 
     def _filters(self, arm: str) -> bool:
         return arm in SPACES or isinstance(self._services.lexical, FilteringLexicalTier)
 
     def _search(self, arm: str, k: int) -> Hits:
+        return self._look(arm, _Look(k))
+
+    def _search_among(self, arm: str, ids: tuple[str, ...]) -> Hits:
+        return self._look(arm, _Look(self._services.config.arm_depth, ids))
+
+    def _look(self, arm: str, look: _Look) -> Hits:
         if arm in SPACES:
-            return _vector_search(self._vector, SPACES[arm], k, self._request, self._services)
-        return _word_search(FIELDS[arm], k, self._request, self._services)
-
-    def _search_among(self, arm: str, ids: Sequence[str]) -> Hits:
-        services, namespace, depth = self._services, self._request.scope.namespace, self._services.config.arm_depth
-        if arm in SPACES:
-            return _pairs(services.vector.search(self._vector, k=depth, namespace=namespace, space=SPACES[arm], among=ids))
-        assert isinstance(services.lexical, FilteringLexicalTier)
-        return _pairs(services.lexical.search_among(self._request.query, ids=ids, k=depth, namespace=namespace, field=FIELDS[arm]))
+            return _vector_search(self._vector, SPACES[arm], look, self._request, self._services)
+        return _word_search(FIELDS[arm], look, self._request, self._services)
 
 
-def _first_k(services: RecallServices) -> int:
-    return int(services.config.arm_depth * OVERFETCH)
+def _vector_search(vector: NDArray[np.float32], space: VectorSpace, look: _Look, request: Request, services: RecallServices) -> Hits:
+    return _pairs(services.vector.search(vector, k=look.k, namespace=request.scope.namespace, space=space, among=look.among))
 
 
-def _vector_search(vector: NDArray[np.float32], space: VectorSpace, k: int, request: Request, services: RecallServices) -> Hits:
-    return _pairs(services.vector.search(vector, k=k, namespace=request.scope.namespace, space=space))
-
-
-def _word_search(field: LexicalField, k: int, request: Request, services: RecallServices) -> Hits:
-    return _pairs(services.lexical.search(request.query, k=k, namespace=request.scope.namespace, field=field))
+def _word_search(field: LexicalField, look: _Look, request: Request, services: RecallServices) -> Hits:
+    tier, namespace = services.lexical, request.scope.namespace
+    if look.among is None:
+        return _pairs(tier.search(request.query, k=look.k, namespace=namespace, field=field))
+    assert isinstance(tier, FilteringLexicalTier)
+    return _pairs(tier.search_among(request.query, ids=look.among, k=look.k, namespace=namespace, field=field))
 
 
 def _pairs(hits: Sequence[Hit]) -> Hits:

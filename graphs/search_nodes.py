@@ -83,11 +83,11 @@ def _known_entities(request: Request, services: RecallServices) -> tuple[tuple[s
 
 
 def fuse_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, plan. Writes: arms, ranking, sources, trace."""
+    """Check every hit with the registry, widen arms that lost hits, fuse. Reads: arms, asked, plan. Writes: arms, ranking, sources, trace."""
     request = request_of(state)
     with stage("fuse") as current:
         vector = np.asarray(state.get("vector") or (), dtype=np.float32)
-        arms, outlines, checks = visible_arms(state.get("arms") or {}, request, services, vector=vector)
+        arms, outlines, checks = visible_arms(state.get("arms") or {}, state.get("asked") or {}, request, services, vector=vector)
         config = FusionConfig(method="rrf" if services.config.fusion == "rrf" else "calibrated", depth=services.config.arm_depth)
         fused = fuse(
             arms,

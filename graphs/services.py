@@ -15,6 +15,7 @@ from typing import Any
 
 from rag2_memory.config import MemoryConfig
 from rag2_memory.context.summary import RunningSummarizer
+from rag2_memory.graphs.reach import Reach
 from rag2_memory.knowledge.schema import GraphSchema
 from rag2_memory.protocols import Embedder, Reranker, TokenCounter
 from rag2_memory.tiers.base import CacheTier, GraphTier, LexicalTier, RegistryTier, VectorTier
@@ -62,6 +63,8 @@ class RecallServices:
     """Where arms run, so that one that hangs can be left behind."""
     cache_lock: Lock = field(default_factory=Lock)
     """Held while a context is stored at the generation it was compiled at, and while a write's entries are dropped, so that none slips in between."""
+    reach: Reach = field(default_factory=Reach, compare=False)
+    """How deep to search first for whom."""
     hook: NodeHook = field(default_factory=NodeHook, compare=False)
     fingerprint: str = field(init=False, default="")
     """Names everything but the request that a context depends on: release, settings, models, schema and engines."""

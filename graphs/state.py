@@ -75,6 +75,8 @@ class RecallState(RecallInput, RecallOutput, total=False):
     """Written by `cache_lookup`: whether a context of exactly this request is cached and has to be revalidated."""
     arms: Annotated[dict[str, list[tuple[str, float]]], merged]
     """Written by the search nodes: hits by arm name, best first; replaced by `fuse` with what the scope sees of them."""
+    asked: Annotated[dict[str, int], merged]
+    """Written by the search nodes: hits that each arm asked its engine for, 0 where it ranked just what the scope sees."""
     degraded: Annotated[dict[str, str], merged]
     """Written by the search nodes: why an arm gave nothing."""
     subgraph: Subgraph

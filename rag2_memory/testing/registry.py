@@ -155,6 +155,21 @@ class RegistryContract:
         assert registry.visible([chunk_id("a", "beta")], Scope()) == set()
         assert registry.visible([chunk_id("a", "beta")], Scope(groups=frozenset({"eng"}))) == {chunk_id("a", "beta")}
 
+    @pytest.mark.parametrize("before", ["deleted", "waiting"])
+    def test_a_document_that_comes_anew_is_for_those_it_names_now(self, registry: RegistryTier, before: str) -> None:
+        first = written(Document(id="a", text="alpha", acl=frozenset({"user:ada"})), "alpha")
+        if before == "deleted":
+            self.publish(registry, first)
+            registry.hide([document_key("default", "a")], state="deleted", now=START, keep_versions=0)
+            self.settle(registry)
+        else:
+            self.write(registry, first)
+        self.publish(registry, written(Document(id="a", text="beta", acl=frozenset({"user:bob"})), "beta"))
+        chunk = chunk_id("a", "beta")
+        assert registry.visible([chunk], Scope(user="ada")) == registry.visible([chunk], Scope()) == set()
+        assert registry.visible([chunk], Scope(user="bob")) == {chunk}
+        assert next(iter(registry.states(document_ids=["a"]))).acl == {"user:bob"}
+
     def test_a_source_that_changes_its_acl_is_followed_when_published(self, registry: RegistryTier) -> None:
         self.publish(registry, written(Document(id="a", text="alpha", acl=frozenset({"user:ada"})), "alpha"))
         self.write(registry, written(Document(id="a", text="beta"), "beta"))

@@ -18,7 +18,7 @@ import Stemmer
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.records import LexicalDocument
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 """Part of every analyser's name; raised when the same text gives other terms, so that indexes of the old rules show as stale."""
 
 WHOLE_WEIGHT = 2.0
@@ -122,7 +122,7 @@ def fold(word: str) -> str:
     """Return a word without case, and without accents on Latin and Greek letters; other scripts keep the marks that make their letters."""
     if word.isascii():
         return word.lower()
-    decomposed = unicodedata.normalize("NFKD", word.casefold()).translate(_LETTERS)
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word.casefold()).casefold()).translate(_LETTERS)
     bare = _VOWEL_POINTS.sub("", _LATIN_OR_GREEK_ACCENT.sub("", decomposed))
     return unicodedata.normalize("NFC", bare)
 

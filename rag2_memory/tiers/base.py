@@ -374,8 +374,8 @@ class RegistryTier(ConsolidationTier):
         """Return how many published chunks a namespace has."""
 
     @abstractmethod
-    def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> list[str] | None:
-        """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
+    def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> tuple[str, ...] | None:
+        """Return every chunk id that the scope sees, or `None` where there are more than `limit`; the same tuple as before while nothing changed."""
 
     @abstractmethod
     def chunks(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Chunk]:

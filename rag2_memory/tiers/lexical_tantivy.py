@@ -32,6 +32,9 @@ MAX_QUERY_TERMS = 96
 TIE_MARGIN = 16
 """Extra hits fetched to see whether the k-th shares its score with later ones."""
 
+OVERFETCH = 1.3
+"""Hits asked for per hit expected, where others are passed over."""
+
 SCORE_DIGITS = 5
 """Scores are sums of 32-bit floats in an order that varies; equal ones agree in this many significant digits."""
 
@@ -110,8 +113,10 @@ class TantivyLexicalTier(FilteringLexicalTier):
             if not terms:
                 return []
             wanted = tantivy.Query.boolean_query(self._clauses(terms, field))
-            hits = _first(searcher, wanted if among is None else self._narrowed(wanted, among), k)
-            scored = [Hit(_id(searcher, address), score) for score, address in hits]
+            scored = _passed_over(searcher, wanted, among, k) if among is not None else None
+            if scored is None:
+                hits = _first(searcher, wanted if among is None else self._narrowed(wanted, among), k)
+                scored = [Hit(_id(searcher, address), score) for score, address in hits]
         return sorted(scored, key=lambda hit: (-hit.score, hit.id))[:k]
 
     def ids(self) -> Iterator[str]:
@@ -258,10 +263,35 @@ def _first(searcher: tantivy.Searcher, query: tantivy.Query, k: int) -> list[tup
     limit = k + TIE_MARGIN
     while True:
         limit = min(limit, max(1, searcher.num_docs))
-        hits = [(float(f"{score:.{SCORE_DIGITS}g}"), address) for score, address in searcher.search(query, limit=limit, count=False).hits]
+        hits = [(_rounded(score), address) for score, address in searcher.search(query, limit=limit, count=False).hits]
         if len(hits) < limit or limit == searcher.num_docs or hits[-1][0] < hits[k - 1][0]:
             return [hit for hit in hits if len(hits) <= k or hit[0] >= hits[k - 1][0]]
         limit *= 4
+
+
+def _passed_over(searcher: tantivy.Searcher, query: tantivy.Query, among: Collection[str], k: int) -> list[Hit] | None:
+    """Return the k best of some ids, and what shares the k-th score, by passing over all others; `None` where narrowing the query is faster.
+
+    Narrowing takes 5 µs per id, a hit that is passed over takes 3 µs.
+    """
+    if not among:
+        return []
+    limit = int(OVERFETCH * k * searcher.num_docs / len(among)) + TIE_MARGIN
+    if limit > len(among):
+        return None
+    chosen, kept = frozenset(among), list[Hit]()
+    found = searcher.search(query, limit=min(limit, max(1, searcher.num_docs)), count=False).hits
+    for raw, address in found:
+        score = _rounded(raw)
+        if len(kept) >= k and score < kept[k - 1].score:
+            return kept
+        if (identity := _id(searcher, address)) in chosen:
+            kept.append(Hit(identity, score))
+    return kept if len(found) < limit else None
+
+
+def _rounded(score: float) -> float:
+    return float(f"{score:.{SCORE_DIGITS}g}")
 
 
 def _id(searcher: tantivy.Searcher, address: tantivy.DocAddress) -> str:

@@ -38,7 +38,7 @@ from rag2_memory.tiers.sql_consolidation import SqlConsolidation
 from rag2_memory.tiers.sql_values import batched, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
-KEPT_SCOPES, KEPT_IDS = 64, 10_000
+KEPT_SCOPES, KEPT_IDS = 32, 20_000
 """Scopes whose visible ids are kept until their namespace changes, and how many of each at most (100 bytes per id)."""
 
 _GENERATION = select(t.namespaces.c.generation).where(t.namespaces.c.namespace == bindparam("name", type_=String))
@@ -59,7 +59,7 @@ class SqlRegistry(SqlConsolidation):
         self._lock = threading.RLock()
         self._canonical: dict[str, dict[str, str]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._few: dict[tuple[Scope, int], tuple[int, list[str] | None]] = {}
+        self._few: dict[tuple[Scope, int], tuple[int, tuple[str, ...] | None]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin)
@@ -181,7 +181,7 @@ class SqlRegistry(SqlConsolidation):
                 known = self._sizes[namespace] = (generation, sql_reading.size(connection, namespace))
         return known[1]
 
-    def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> list[str] | None:
+    def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> tuple[str, ...] | None:
         generation, asked = self.generation(scope.namespace), (scope, limit)
         known = self._few.get(asked)
         if as_of is None and known is not None and known[0] == generation:

@@ -61,10 +61,10 @@ def _visible_ids(sight: Sight) -> Select[Any]:
     return select(all_seen_chunks(sight).subquery().c.chunk_id).limit(bindparam("limit", type_=Integer))
 
 
-def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> list[str] | None:
+def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> tuple[str, ...] | None:
     """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
     values = parameters(scope, as_of) | {"limit": limit + 1}
-    found = list(connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalars())
+    found = tuple(connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalars())
     return None if len(found) > limit else found
 
 

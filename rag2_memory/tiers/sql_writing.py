@@ -301,9 +301,10 @@ def _switch(connection: Connection, rows: Sequence[Row[Any]], now: float) -> Non
     """Make pending versions the live ones: version, title and permissions change together."""
     before = _chunks_of(connection, {row.document_key: row.live_version for row in rows if row.live_version is not None})
     after = _chunks_of(connection, {row.document_key: row.pending_version for row in rows})
+    permitted = _permissions(connection, [row.document_key for row in rows])
     for row in rows:
         acl = json.loads(row.pending_acl)
-        if row.live_version is not None or bool(acl) != bool(row.restricted):
+        if permitted.get(row.document_key, set()) != set(acl):
             set_permissions(connection, row.document_key, acl)
     connection.execute(
         update(t.documents)
@@ -364,6 +365,16 @@ def changed(connection: Connection, namespaces: Collection[str]) -> None:
 def permissions_of(connection: Connection, key: str) -> list[str]:
     """Return a document's ACL, sorted."""
     return sorted(connection.execute(select(t.permissions.c.principal).where(t.permissions.c.document_key == key)).scalars())
+
+
+def _permissions(connection: Connection, keys: Sequence[str]) -> dict[str, set[str]]:
+    """Return the ACLs of documents; one that everybody sees has none."""
+    found: dict[str, set[str]] = {}
+    for part in batched(keys):
+        query = select(t.permissions.c.document_key, t.permissions.c.principal).where(t.permissions.c.document_key.in_(part))
+        for key, principal in connection.execute(query):
+            found.setdefault(key, set()).add(principal)
+    return found
 
 
 def set_permissions(connection: Connection, key: str, acl: Collection[str]) -> None:

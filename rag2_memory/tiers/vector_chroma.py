@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError, Rag2MemoryError
 from rag2_memory.tiers.base import VectorSpace, VectorTier
-from rag2_memory.tiers.vector_copies import SCORE_DECIMALS, Copies, CopySketch, VectorCache, best_hits, scored_exactly
+from rag2_memory.tiers.vector_copies import SCORE_DECIMALS, Copies, CopySketch, Selection, VectorCache, best_hits
 from rag2_memory.types import Hit
 
 EF_SEARCH = 400
@@ -167,8 +167,8 @@ class ChromaVectorTier(VectorTier):
             if collection is None:
                 return []
             if among is not None:
-                ids = list(dict.fromkeys(among))
-                return scored_exactly(query, _settled(lambda: self._fetched(name, collection, ids)), k)
+                selected = self._selected(name, collection, among)
+                return selected.nearest(query, k) if selected is not None else []
             hits, copies = _settled(lambda: _nearest(query, collection, k)), self._copies_of(name).nearest(query, k)
             return best_hits({hit.id: hit.score for hit in (*hits, *copies)}.items(), k) if copies else hits
 
@@ -314,14 +314,22 @@ class ChromaVectorTier(VectorTier):
                 self._copies[name] = copies
             return copies
 
-    def _fetched(self, name: str, collection: ChromaCollection, ids: list[str]) -> dict[str, NDArray[np.float32]]:
-        """Return stored vectors by way of the cache."""
+    def _selected(self, name: str, collection: ChromaCollection, among: Collection[str]) -> Selection | None:
+        """Return the stored vectors among some ids by way of the cache; `None` where there are none."""
+        known = self._cache.selection(name, among)
+        if known is not None:
+            return known
+        ids = list(dict.fromkeys(among))
         found, missing, generation = self._cache.take(name, ids)
         if missing:
-            fetched = {**self._copies_of(name).held(missing), **_stored(collection, missing)}
+            fetched = {**self._copies_of(name).held(missing), **_settled(lambda: _stored(collection, missing))}
             self._cache.put(name, fetched, generation)
             found.update(fetched)
-        return found
+        if not found:
+            return None
+        selection = Selection.of(found)
+        self._cache.keep(name, among, selection, generation)
+        return selection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -403,7 +411,7 @@ def _compared(query: NDArray[np.float32], collection: ChromaCollection, k: int) 
     """Return the exact k nearest by comparing every vector, a page at a time."""
     best: list[Hit] = []
     for page in _pages(collection):
-        best = best_hits(((hit.id, hit.score) for hit in [*best, *scored_exactly(query, page, k)]), k)
+        best = best_hits(((hit.id, hit.score) for hit in [*best, *Selection.of(page).nearest(query, k)]), k)
     return best
 
 

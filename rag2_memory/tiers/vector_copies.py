@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ SKETCH_SLOTS = 1 << 22
 SCORE_DECIMALS = 6
 """Cosines of equal vectors agree in this many decimals of their 32-bit sums."""
 
+TINY = float(np.finfo(np.float32).tiny)
+
 
 def best_hits(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
     """Return the k best by score, then by id; scores are held within [-1, 1]."""
@@ -31,16 +34,27 @@ def best_hits(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
     return heapq.nsmallest(k, hits, key=lambda hit: (-hit.score, hit.id))
 
 
-def scored_exactly(query: Vector, vectors: Mapping[str, Vector], k: int) -> list[Hit]:
-    """Return the exact k best of some vectors by cosine."""
-    return _ranked(query, list(vectors), np.array(list(vectors.values()), dtype=np.float32), k) if vectors else []
+class Selection(NamedTuple):
+    """Some vectors of a collection, ready to be compared with a query."""
 
+    ids: tuple[str, ...]
+    rows: NDArray[np.float32]
+    """Shape (n, dimensions)."""
+    lengths: NDArray[np.float32]
+    """Shape (n,); never 0."""
 
-def _ranked(query: Vector, ids: Sequence[str], rows: NDArray[np.float32], k: int) -> list[Hit]:
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * np.linalg.norm(query)
-    scores = (rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)).round(SCORE_DECIMALS)
-    kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if k < len(ids) else np.arange(len(ids))
-    return best_hits(((ids[i], float(scores[i])) for i in kept.tolist()), k)
+    @classmethod
+    def of(cls, vectors: Mapping[str, Vector]) -> Selection:
+        """Stack vectors; at least one."""
+        rows = np.array(list(vectors.values()), dtype=np.float32)
+        lengths = np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), TINY)
+        return cls(tuple(vectors), rows, lengths)
+
+    def nearest(self, query: Vector, k: int) -> list[Hit]:
+        """Return the exact k best by cosine, then by id."""
+        scores = (self.rows @ query / (self.lengths * max(float(np.linalg.norm(query)), TINY))).round(SCORE_DECIMALS)
+        kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if k < len(self.ids) else np.arange(len(self.ids))
+        return best_hits(((self.ids[i], float(scores[i])) for i in kept.tolist()), k)
 
 
 class CopySketch:
@@ -66,7 +80,7 @@ class Copies:
         self._lock = threading.Lock()
         self._slots: dict[bytes, dict[str, None]] = {}
         self._vectors: dict[str, Vector] = {}
-        self._rows: tuple[list[tuple[str, ...]], NDArray[np.float32]] | None = None
+        self._distinct: tuple[list[tuple[str, ...]], Selection] | None = None
 
     def put(self, vectors: Mapping[str, Vector]) -> None:
         """Add copies, replacing those of the same id."""
@@ -75,14 +89,14 @@ class Copies:
                 self._drop(key)
                 self._vectors[key] = vector
                 self._slots.setdefault(vector.tobytes(), {})[key] = None
-            self._rows = None
+            self._distinct = None
 
     def drop(self, ids: Iterable[str]) -> None:
         """Remove copies; absent ones are no error."""
         with self._lock:
             for key in ids:
                 self._drop(key)
-            self._rows = None
+            self._distinct = None
 
     def held(self, ids: Iterable[str]) -> dict[str, Vector]:
         """Return those of the ids that are held here."""
@@ -99,12 +113,11 @@ class Copies:
         with self._lock:
             if not self._vectors:
                 return []
-            if self._rows is None:
-                rows = np.stack([self._vectors[next(iter(ids))] for ids in self._slots.values()])
-                self._rows = [tuple(sorted(ids)) for ids in self._slots.values()], rows
-            groups, rows = self._rows
-        distinct = _ranked(query, [str(i) for i in range(len(groups))], rows, k)
-        return best_hits(((key, hit.score) for hit in distinct for key in groups[int(hit.id)][:k]), k)
+            if self._distinct is None:
+                groups = [tuple(sorted(ids)) for ids in self._slots.values()]
+                self._distinct = groups, Selection.of({str(at): self._vectors[ids[0]] for at, ids in enumerate(groups)})
+            groups, distinct = self._distinct
+        return best_hits(((key, hit.score) for hit in distinct.nearest(query, k) for key in groups[int(hit.id)][:k]), k)
 
     def _drop(self, key: str) -> None:
         vector = self._vectors.pop(key, None)
@@ -116,15 +129,17 @@ class Copies:
 
 
 class VectorCache:
-    """Vectors lately read, by collection and id; the oldest go first. A write makes what was read before it unfit to be kept.
+    """Vectors lately read, by collection and id, and selections of them; the oldest go first. A write makes what was read before it unfit to be kept.
 
     Args:
-        size: Vectors kept at most.
+        size: Vectors kept at most, and the same number again in selections.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._vectors: dict[tuple[str, str], Vector] = {}
+        self._selections: dict[tuple[str, int], tuple[tuple[str, ...], Selection]] = {}
+        """By collection and identity of the ids asked for, which stand beside it: as long as they do, no other object has their identity."""
         self._generation = 0
         self._lock = threading.Lock()
 
@@ -146,15 +161,32 @@ class VectorCache:
             for oldest in list(islice(self._vectors, surplus)):
                 del self._vectors[oldest]
 
+    def selection(self, name: str, asked: Collection[str]) -> Selection | None:
+        """Return what was selected when this very tuple was asked for before."""
+        with self._lock:
+            known = self._selections.get((name, id(asked)))
+            return known[1] if known is not None else None
+
+    def keep(self, name: str, asked: Collection[str], selection: Selection, generation: int) -> None:
+        """Keep a selection for a caller who asks for the same tuple again, unless the generation has passed; a list may change and is not kept."""
+        with self._lock:
+            if generation != self._generation or not isinstance(asked, tuple) or len(selection.ids) > self._size:
+                return
+            self._selections[name, id(asked)] = (asked, selection)
+            while sum(len(kept.ids) for _, kept in self._selections.values()) > self._size:
+                del self._selections[next(iter(self._selections))]
+
     def forget(self, name: str, ids: Sequence[str]) -> None:
-        """Start a generation without these vectors."""
+        """Start a generation without these vectors, nor any selection of their collection."""
         with self._lock:
             self._generation += 1
             for key in ids:
                 self._vectors.pop((name, key), None)
+            self._selections = {key: kept for key, kept in self._selections.items() if key[0] != name}
 
     def clear(self) -> None:
         """Start a generation without any."""
         with self._lock:
             self._generation += 1
             self._vectors.clear()
+            self._selections.clear()

@@ -183,11 +183,12 @@ def test_one_percent_visible_gives_the_exact_filtered_ranking(memory: Memory) ->
     services = memory.services
     question = "Which giraffe eats leaves?"
     (query,) = services.embedder.embed([question])
-    ids = services.registry.visible_ids(ada, limit=10_000) or []
+    ids = services.registry.visible_ids(ada, limit=10_000) or ()
     vectors = services.registry.chunk_vectors(ids, services.embedder.name)
     exact = sorted(ids, key=lambda chunk: -float(vectors[chunk] @ query))
     assert len(ids) == 15
     request = request_of({"query": question, "scope": ada})
-    arms, _, _ = visible_arms(dense_hits(query, request, services), request, services, vector=query)
-    assert [chunk_id for chunk_id, _ in arms["dense"]] == exact
+    for _ in range(3):  # the first search learns how little ada sees, the others use it
+        arms, _, _ = visible_arms(*dense_hits(query, request, services), request, services, vector=query)
+        assert [chunk_id for chunk_id, _ in arms["dense"]] == exact
     assert {passage.chunk_id for passage in memory.search(question, k=15, scope=ada, route="dense")} == set(exact)

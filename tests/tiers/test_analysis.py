@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag2_memory.errors import InvalidRequestError
@@ -198,6 +198,7 @@ def test_no_letter_or_digit_vanishes(text: str) -> None:
 
 
 @given(st.text())
+@example("𝐀")
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 
