@@ -32,7 +32,7 @@ from rag2_memory.records import (
     Outline,
     SurfaceName,
 )
-from rag2_memory.tiers import sql_derived, sql_graph, sql_reading, sql_writing
+from rag2_memory.tiers import sql_derived, sql_dropping, sql_graph, sql_journal, sql_publishing, sql_reading, sql_writing
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_consolidation import SqlConsolidation
 from rag2_memory.tiers.sql_values import batched, pairs
@@ -102,28 +102,28 @@ class SqlRegistry(SqlConsolidation):
 
     def publish(self, *, now: datetime, keep_versions: int) -> list[str]:
         with self._writing() as connection:
-            return sql_writing.publish(connection, now=now.timestamp(), keep_versions=keep_versions)
+            return sql_publishing.publish(connection, now=now.timestamp(), keep_versions=keep_versions)
 
     def hide(self, keys: Collection[str], *, state: str, now: datetime, keep_versions: int) -> None:
         with self._writing() as connection:
-            sql_writing.hide(connection, keys, state=state, now=now.timestamp(), keep_versions=keep_versions)
+            sql_publishing.hide(connection, keys, state=state, now=now.timestamp(), keep_versions=keep_versions)
 
     def unarchive(self, key: str) -> None:
         with self._writing() as connection:
-            sql_writing.unarchive(connection, key)
+            sql_publishing.unarchive(connection, key)
 
     def set_acl(self, key: str, acl: Collection[str], *, from_source: bool = False) -> None:
         with self._writing() as connection:
-            (sql_writing.take_source_acl if from_source else sql_writing.change_acl)(connection, key, acl)
+            (sql_publishing.take_source_acl if from_source else sql_publishing.change_acl)(connection, key, acl)
 
     def relocate(self, key: str, *, uri: str | None, root: str | None, modified_at: datetime | None) -> None:
         with self._writing() as connection:
-            sql_writing.relocate(connection, key, uri=uri, root=root, modified_at=modified_at)
+            sql_publishing.relocate(connection, key, uri=uri, root=root, modified_at=modified_at)
 
     def purge(self, key: str, *, receipt_id: str, digest: str, now: datetime) -> dict[str, int]:
         with self._writing() as connection:
             self._canonical.clear()
-            return sql_writing.purge(connection, key, receipt_id=receipt_id, digest=digest, now=now.timestamp())
+            return sql_dropping.purge(connection, key, receipt_id=receipt_id, digest=digest, now=now.timestamp())
 
     def compact(self) -> None:
         if self._engine.dialect.name != "sqlite":
@@ -210,7 +210,7 @@ class SqlRegistry(SqlConsolidation):
 
     def annotate(self, key: str, metadata: Mapping[str, Any]) -> None:
         with self._writing() as connection:
-            sql_writing.annotate(connection, key, metadata)
+            sql_publishing.annotate(connection, key, metadata)
 
     def document_text(self, document_id: str, scope: Scope, as_of: AsOf | None = None) -> str | None:
         with self._reading() as connection:
@@ -289,15 +289,15 @@ class SqlRegistry(SqlConsolidation):
 
     def owe(self, tier: TierName, ids: Collection[str]) -> None:
         with self._writing() as connection:
-            sql_writing.owe_chunks(connection, tier, ids)
+            sql_journal.owe_chunks(connection, tier, ids)
 
     # --- knowledge --------------------------------------------------------------------------------------------------------------------------
     def add_knowledge(self, knowledge: Knowledge, *, now: datetime) -> None:
         touched = {m.chunk_id for m in knowledge.mentions} | {a.chunk_id for a in knowledge.assertions}
         with self._writing() as connection:
             sql_writing.write_knowledge(connection, knowledge, now=now.timestamp())
-            sql_writing.owe_chunks(connection, "graph", touched)
-            sql_writing.knowledge_changed(connection, touched)
+            sql_journal.owe_chunks(connection, "graph", touched)
+            sql_journal.knowledge_changed(connection, touched)
 
     def known_keys(self, namespace: str, keys: Collection[str]) -> dict[str, str]:
         canonical = self._canonical_ids(namespace)
@@ -384,8 +384,8 @@ class SqlRegistry(SqlConsolidation):
 
     def _follow_merges(self, connection: Connection, entity_ids: Collection[str]) -> None:
         chunks = sql_graph.chunks_mentioning(connection, entity_ids)
-        sql_writing.owe_chunks(connection, "graph", chunks)
-        sql_writing.knowledge_changed(connection, chunks)
+        sql_journal.owe_chunks(connection, "graph", chunks)
+        sql_journal.knowledge_changed(connection, chunks)
         self._canonical.clear()
 
     def merges(self, namespace: str | None = None, *, decision: str | None = None) -> list[MergeRecord]:

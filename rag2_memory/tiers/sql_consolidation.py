@@ -13,8 +13,8 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, select, u
 
 from rag2_memory.records import Community, CommunityMember, Knowledge, UnreadChunk
 from rag2_memory.tiers import sql_derived as d
+from rag2_memory.tiers import sql_journal, sql_writing
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers import sql_writing
 from rag2_memory.tiers.base import RegistryTier
 from rag2_memory.tiers.sql_values import batched, insert_new, to_json
 
@@ -72,8 +72,8 @@ class SqlConsolidation(RegistryTier):
             sql_writing.compare_again(connection, gained)
             new = {m.chunk_id for m in knowledge.mentions if (m.chunk_id, m.entity_id, m.kind) not in known}
             touched = new | {m.chunk_id for m in knowledge.mentions if m.entity_id in completed} | {item.chunk_id for item in fresh}
-            sql_writing.owe_chunks(connection, "graph", touched)
-            sql_writing.knowledge_changed(connection, touched)
+            sql_journal.owe_chunks(connection, "graph", touched)
+            sql_journal.knowledge_changed(connection, touched)
         return len(fresh)
 
     def kept_answer(self, chunk_id: str, extractor: str) -> str | None:
