@@ -18,7 +18,7 @@ from rag2_memory.graphs.state import RecallState, Request, request_of
 from rag2_memory.knowledge.mentions import query_names
 from rag2_memory.knowledge.question_time import question_window
 from rag2_memory.records import Subgraph
-from rag2_memory.retrieval.fact_relevance import evidence_lifts
+from rag2_memory.retrieval.fact_relevance import asks_for_relation, evidence_lifts
 from rag2_memory.retrieval.facts import known_to
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.fusion import FusionConfig, fuse
@@ -115,9 +115,8 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
         try:
             ranking = dated_first(ranking, request, decided, services)
             around = graph_slice(ranking, walked, entities, request, services)
-            result = rank_with_graph(
-                dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=link_strength(decided.features)
-            )
+            strength = link_strength(decided.features, asks_for_relation=asks_for_relation(request.query, services.schema))
+            result = rank_with_graph(dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=strength)
             bridged = bridges(result.ranking, around, ranked, walked, request, decided, services)
         except Exception as exc:  # as for the arms: without the graph the fused ranking stands
             logger.warning("links could not be followed: %s", exc)

@@ -50,9 +50,9 @@ HUB_MINIMUM = 10
 DAMPING = 0.5
 """Probability of walking on, as in HippoRAG: relations are followed one or two steps, not around the world."""
 
-STATEMENT_STRENGTH = 0.5
-"""Share of the flow between passages that is left for a statement. A question asks for something it does not name, so that a
-way must be found to it; a claim or a list of words names what it looks for (SciFact loses half a point without this)."""
+STATEMENT_STRENGTH = 0.1
+"""Share of what flows from hits and along relations that is left for a statement. A question asks for something it does not name, so that a
+way must be found to it; a claim names what it looks for (recall@5 on SciFact: 78.9 at 1, 80.1 at 0.25, 80.4 at 0.1, 80.8 without links)."""
 
 Kind = Literal["named", "related", "step", "shared"]
 
@@ -141,7 +141,7 @@ def rank_with_graph(
         seeds: Passage id to fused score, best first; negative scores count as 0 when they flow.
         graph: The subgraph around the best seeds and the query's entities.
         query_entities: Entities that the query names, each with a certainty in (0, 1].
-        strength: Factor on what flows from hits to other passages, at least 0; see `link_strength`.
+        strength: Factor on what flows from hits and along relations, at least 0; see `link_strength`.
         config: Weights; the defaults are the measured ones for calibrated fusion.
 
     Returns:
@@ -157,7 +157,7 @@ def rank_with_graph(
     named = dict(query_entities or {})
     scores = dict(seeds)
     view = _View(graph, scores)
-    lifts = _named(view, named, config) + _related(view, graph.relations, named, config)
+    lifts = _named(view, named, config) + _related(view, graph.relations, named, strength, config)
     _apply(lifts, scores)
     hits = [passage for passage, _ in _ranked(scores, seeds)[: config.hits]]
     start = {passage: strength * max(scores[passage], 0.0) for passage in hits}
@@ -171,9 +171,9 @@ def rank_with_graph(
     return GraphResult(ranking=tuple(_ranked(scores, seeds)), lifts={passage: tuple(items) for passage, items in by_passage.items()})
 
 
-def link_strength(features: QueryFeatures) -> float:
-    """Return how strongly links between passages should count for a query."""
-    asks = features.question_type != "statement" or features.text.rstrip().endswith("?")
+def link_strength(features: QueryFeatures, *, asks_for_relation: bool) -> float:
+    """Return how strongly links and relations should count for a query: fully where it asks, by its form or by a word for a relation (`lead of Alpha`)."""
+    asks = asks_for_relation or features.question_type != "statement" or features.text.rstrip().endswith("?")
     return 1.0 if asks else STATEMENT_STRENGTH
 
 
@@ -314,7 +314,7 @@ def _named(view: _View, query_entities: Mapping[str, float], config: GraphConfig
 
 
 def _related(
-    view: _View, relations: Sequence[tuple[str, str, float]], query_entities: Mapping[str, float], config: GraphConfig
+    view: _View, relations: Sequence[tuple[str, str, float]], query_entities: Mapping[str, float], strength: float, config: GraphConfig
 ) -> list[Lift]:
     """Lift what is about, or names, an entity that relations connect with the query's entities."""
     if not relations or not query_entities:
@@ -326,7 +326,7 @@ def _related(
     for entity, holders in view.holders(ways).items():
         if view.is_hub(entity, config.hub_share):
             continue
-        way, amount = ways[entity], config.related_weight * rank[entity] / nearest
+        way, amount = ways[entity], strength * config.related_weight * rank[entity] / nearest
         naming = holders.keys() - view.subjects.get(entity, set())
         reached = {passage: config.naming_share * holders[passage] * amount for passage in naming}
         passages, share = view.entries(entity)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.retrieval.features import query_features
-from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, link_strength, personalized_pagerank, rank_with_graph
+from rag2_memory.retrieval.graph_ranking import (
+    STATEMENT_STRENGTH,
+    GraphConfig,
+    GraphSlice,
+    link_strength,
+    personalized_pagerank,
+    rank_with_graph,
+)
 
 FILM = GraphSlice(
     mentions=[("film", "tim burton", 1.0), ("film", "ed wood", 1.0), ("other", "tim burton", 1.0)],
@@ -123,11 +130,26 @@ def test_relations_lead_from_what_the_query_names_and_the_way_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "strength"),
-    [("Who directed it?", 1.0), ("Name its director", 1.0), ("One of its lamps?", 1.0), ("Lamps inhibit growth.", 0.5)],
+    ("query", "asks_for_relation", "strength"),
+    [
+        ("Who directed it?", False, 1.0),
+        ("Name its director", False, 1.0),
+        ("One of its lamps?", False, 1.0),
+        ("the lead of Project Alpha", True, 1.0),
+        ("Lamps inhibit growth.", False, STATEMENT_STRENGTH),
+    ],
 )
-def test_a_statement_needs_links_less_than_a_question(query: str, strength: float) -> None:
-    assert link_strength(query_features(query)) == strength
+def test_a_statement_needs_links_less_than_a_question(query: str, asks_for_relation: bool, strength: float) -> None:
+    assert link_strength(query_features(query), asks_for_relation=asks_for_relation) == strength
+
+
+def test_strength_scales_what_relations_lead_to() -> None:
+    graph = GraphSlice(subjects=[("billing page", "billing")], relations=[("alpha", "billing", 1.0)], passages=1000)
+    full, half = (
+        rank_with_graph({"noise": 0.1}, graph, query_entities={"alpha": 1.0}, strength=s).lifts["billing page"][0].amount
+        for s in (1.0, 0.5)
+    )
+    assert half == pytest.approx(full / 2)
 
 
 def test_strength_scales_what_flows_between_passages_and_not_what_the_query_names() -> None:
