@@ -64,7 +64,7 @@ class Bridges:
     """Where the facts that a question asks for lead."""
 
     facts: tuple[tuple[Fact, float], ...] = ()
-    """Facts that the first walk did not have, with their relevance, the most relevant first."""
+    """Facts that the first walk did not have, or had as farther away than they are, with their relevance."""
     lifts: Mapping[str, float] = field(default_factory=dict)
     """Passage id to what it gains."""
     names: tuple[str, ...] = ()
@@ -108,12 +108,19 @@ def bridges(
     ends = _far_ends(chosen, edges, own, request.query)
     if not ends:
         return Bridges(facts=tuple(found))
+    onward = found or _onward(known, edges, ends)
     sureness = min(1.0, max(ranking[0][1], 0.0)) if found else 1.0
-    covered = _text_of(ranking[0][0], request, services) if found else " ".join(name for _, name in decided.entities)
+    covered = _text_of(ranking[0][0], request, services) if found else ""
     lifts = _second_search(list(ends.values()), chosen, covered, sureness, request, services)
     for passage, gain in _pages(list(ends), lifts, dict(ranking), request, services).items():
         lifts[passage] = lifts.get(passage, 0.0) + sureness * gain
-    return Bridges(facts=tuple(found), lifts=lifts, names=tuple(ends.values()))
+    return Bridges(facts=tuple(onward), lifts=lifts, names=tuple(ends.values()))
+
+
+def _onward(known: Sequence[tuple[Fact, float]], edges: Sequence[GraphEdge], ends: Collection[str]) -> list[tuple[Fact, float]]:
+    """Facts about what the asked ones lead to: two steps from what the question names, but one from where it leads."""
+    touching = {edge.edge_id for edge in edges if edge.subject_id in ends or edge.object_id in ends}
+    return [(fact, score / FARTHER) for fact, score in known if score < ASKED and fact.edge_id in touching]
 
 
 def nearer_first(ranked: Sequence[tuple[Fact, float]], walked: Subgraph, entities: Collection[str]) -> list[tuple[Fact, float]]:

@@ -42,6 +42,24 @@ def test_a_fact_leads_to_the_passage_about_what_the_question_does_not_name() -> 
         assert set(found(memory, "In which room does the lead of Project Tern work?")[:2]) == {"tern", "floor"}
 
 
+def test_what_is_asked_of_the_far_end_is_searched_for_though_it_is_a_name_too() -> None:
+    with hospital() as memory:
+        memory.ingest(
+            [
+                Document(id="desk", title="Office", text="The Office answers letters."),
+                Document(
+                    id="directory",
+                    title="Directory",
+                    text="# Directory\n\n| Name | Office | Extension |\n|---|---|---|\n| Odile Marchand | Ghent | 12 |\n| Viktor Salo | Leuven | 14 |",
+                ),
+            ]
+        )
+        question = "In which office does the lead of Project Heron sit?"
+        planned = memory.recall(question).trace["stages"][1]
+        assert {"office", "project heron"} <= set(planned["entities"])
+        assert set(found(memory, question)[:2]) == {"heron", "directory"}
+
+
 def test_the_best_hits_give_the_facts_where_the_question_names_nothing() -> None:
     with hospital() as memory:
         memory.ingest(
