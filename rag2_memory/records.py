@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,8 +243,7 @@ class Subgraph:
     """For every entity reached, in the order in which it was: how many links it has in the whole namespace. A hub is known by it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
+class Outline(NamedTuple):
     """What ranking needs of a chunk besides its id."""
 
     title: str

@@ -43,7 +43,7 @@ def _outlines(sight: Sight) -> Select[Any]:
 def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
     """Return title and length of those chunks that the scope sees."""
     rows = connection.execute(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).all()
-    return {chunk_id: Outline(title=title, tokens=tokens) for chunk_id, title, tokens in rows}
+    return {chunk_id: Outline(title, tokens) for chunk_id, title, tokens in rows}
 
 
 def size(connection: Connection, namespace: str) -> int:

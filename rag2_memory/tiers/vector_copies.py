@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
@@ -30,8 +29,8 @@ TINY = float(np.finfo(np.float32).tiny)
 
 def best_hits(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
     """Return the k best by score, then by id; scores are held within [-1, 1]."""
-    hits = (Hit(key, round(min(1.0, max(-1.0, score)), SCORE_DECIMALS)) for key, score in scored)
-    return heapq.nsmallest(k, hits, key=lambda hit: (-hit.score, hit.id))
+    ranked = sorted((-round(min(1.0, max(-1.0, score)), SCORE_DECIMALS), key) for key, score in scored)
+    return [Hit(key, -negated) for negated, key in ranked[:k]]
 
 
 class Selection(NamedTuple):
