@@ -114,19 +114,6 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices, *, cou
     return miss
 
 
-def exact_hit(request: Request, services: RecallServices) -> Found | None:
-    """Find a fresh context of exactly this request; nothing is embedded, nothing but a hit is counted."""
-    cache = services.cache
-    if cache is None:
-        return None
-    generation = services.registry.generation(request.scope.namespace)
-    named = _named(request, services)
-    entry = answering_anyway(cache, lambda: cache.get(named.key), otherwise=None)
-    if entry is None or not _may_serve(entry, generation, request, services):
-        return None
-    return _served(cache, Found(key=named.key, partition=named.partition, generation=generation, outcome="exact", entry=entry))
-
-
 def context_of(entry: CacheEntry, request: Request) -> Context:
     """Return an entry's context for a request."""
     context = _read(entry.payload)

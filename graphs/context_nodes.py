@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag2_memory.context import Context, compile_context
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.services import RecallServices, stage
-from rag2_memory.graphs.state import RecallState, request_of
+from rag2_memory.graphs.state import RecallState, Request, request_of
 
 
 def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Serve a stored context where it still holds. Reads: every input. Writes: context, facts, cache_key, partition, generation, stale, vector, trace."""
-    request = request_of(state)
+    """Serve a stored context where it still holds. Reads: every input, looked_up. Writes: context, facts, cache_key, partition, generation, stale, vector, trace."""
     if services.cache is None:
         return {"cache_key": "", "trace": [{"stage": "cache_lookup", "outcome": "off", "ms": 0.0}]}
-    cache = services.cache
-    with stage("cache_lookup") as current:
-        found = cache_access.answering_anyway(cache, lambda: cache_access.look_up(cache, request, services), otherwise=None)
-        if found is None:
-            current.note(outcome="failed")
-            return {"cache_key": "", "trace": [current.record]}
-        current.note(outcome=found.outcome, **({"reason": found.reason} if found.reason else {}))
-        if found.outcome == "semantic" and found.entry is not None:
-            current.note(question=found.entry.query)
+    request, done = request_of(state), state.get("looked_up")
+    found, record = done if isinstance(done, LookedUp) else looked_up(request, services)
+    if found is None:
+        return {"cache_key": "", "trace": [record]}
     written: dict[str, Any] = {
         "cache_key": found.key,
         "partition": found.partition,
@@ -36,7 +30,31 @@ def cache_lookup(state: RecallState, services: RecallServices) -> dict[str, Any]
     if found.entry is not None:
         context = cache_access.context_of(found.entry, request)
         written |= {"context": context, "facts": list(context.facts)}
-    return written | {"trace": [current.record]}
+    return written | {"trace": [record]}
+
+
+class LookedUp(NamedTuple):
+    """What a look-up came to."""
+
+    found: cache_access.Found | None
+    """`None` where the cache failed."""
+    record: dict[str, Any]
+    """For the trace."""
+
+
+def looked_up(request: Request, services: RecallServices) -> LookedUp:
+    """Ask the cache, which must be there; a failure of it costs the answer nothing."""
+    cache = services.cache
+    assert cache is not None
+    with stage("cache_lookup") as current:
+        found = cache_access.answering_anyway(cache, lambda: cache_access.look_up(cache, request, services), otherwise=None)
+        if found is None:
+            current.note(outcome="failed")
+        else:
+            current.note(outcome=found.outcome, **({"reason": found.reason} if found.reason else {}))
+            if found.outcome == "semantic" and found.entry is not None:
+                current.note(question=found.entry.query)
+    return LookedUp(found, current.record)
 
 
 def fit_budget(state: RecallState, services: RecallServices) -> dict[str, Any]:

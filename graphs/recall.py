@@ -67,7 +67,8 @@ def _bound(node: Node, default: RecallServices | None) -> Callable[..., dict[str
             raise InvalidRequestError(
                 "got no services; build the graph from a memory (memory.graph) or run it with context=RecallContext(services=memory.services)."
             )
-        return run_node(node, state if context.scope is None else {**state, "scope": context.scope}, services)
+        given = {key: value for key in ("scope", "looked_up") if (value := getattr(context, key)) is not None}
+        return run_node(node, {**state, **given} if given else state, services)
 
     bound.__name__, bound.__doc__ = node.__name__, node.__doc__  # not functools.wraps: LangGraph would read the wrapped signature
     return bound

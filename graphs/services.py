@@ -99,6 +99,8 @@ class RecallContext:
     """The memory to work on instead of the one that the graph was built with."""
     scope: Any = None
     """Who asks, set by the application: goes before the `scope` of the input, which a caller from outside may choose."""
+    looked_up: Any = None
+    """A `LookedUp` of this very request where the cache was asked before the graph was entered; anything else is passed over."""
 
 
 def run_node(node: Callable[[Any, RecallServices], dict[str, Any]], state: Any, services: RecallServices) -> dict[str, Any]:

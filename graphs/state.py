@@ -65,6 +65,8 @@ class RecallState(RecallInput, RecallOutput, total=False):
     """Written by `plan`."""
     vector: list[float]
     """The query's embedding, written by `cache_lookup` or `plan`."""
+    looked_up: Any
+    """Never written: handed to `cache_lookup` by `Memory.recall`, which has asked the cache already."""
     cache_key: str
     """Written by `cache_lookup`: the exact request's key."""
     partition: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,9 +23,10 @@ from rag2_memory.gate import Gate
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.consolidate import ARCHIVE_BELOW, DEAR_BATCH_CHUNKS, ConsolidationServices, StepCallback, consolidate
 from rag2_memory.graphs.consolidation_report import ConsolidationReport
+from rag2_memory.graphs.context_nodes import LookedUp, looked_up
 from rag2_memory.graphs.direct import search_directly
 from rag2_memory.graphs.recall import build_recall_graph
-from rag2_memory.graphs.services import RUN_TAG, RecallServices, Router
+from rag2_memory.graphs.services import RUN_TAG, RecallContext, RecallServices, Router
 from rag2_memory.graphs.state import RecallState, request_of
 from rag2_memory.ingestion.communities import CommunityBuilder, visible_communities
 from rag2_memory.ingestion.conversation import turns_of
@@ -460,13 +460,14 @@ class Memory:
                 "format": format,
                 "max_stale_seconds": max_stale_seconds,
             }
-            started = time.perf_counter()
-            asked = request_of(cast("RecallState", request))
-            if (hit := cache_access.exact_hit(asked, self.services)) is not None and hit.entry is not None:
-                context: Context = cache_access.context_of(hit.entry, asked)
-                looked_up = {"stage": "cache_lookup", "outcome": "exact", "ms": round((time.perf_counter() - started) * 1000, 3)}
-                return replace(context, trace={**context.trace, "stages": [looked_up]})
-            state = self._undisturbed(lambda: self.graph.invoke(request), scope)
+            asked, known = request_of(cast("RecallState", request)), list[RecallContext]()
+            if self.services.cache is not None:  # asked here, for a hit takes less time than LangGraph does
+                found, record = looked_up(asked, self.services)
+                if found is not None and found.entry is not None:
+                    context: Context = cache_access.context_of(found.entry, asked)
+                    return replace(context, trace={**context.trace, "stages": [record]})
+                known.append(RecallContext(looked_up=LookedUp(found, record)))
+            state = self._undisturbed(lambda: self.graph.invoke(request, context=known.pop() if known else None), scope)
             context = state["context"]
             return replace(context, trace={**context.trace, "stages": state["trace"]})
 
