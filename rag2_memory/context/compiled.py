@@ -8,12 +8,17 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import orjson
+
 from rag2_memory.context.budget import ContextBudget
-from rag2_memory.context.sanitize import CITATION_MARK, CITED_ID, SURROGATE
+from rag2_memory.context.sanitize import CITATION_MARK, CITED_ID
 from rag2_memory.types import Fact
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
+
+EXACT_MARK: Final = " "
+"""Begins JSON that only Python's own reader reads exactly; it is five times slower than orjson."""
 
 Format = Literal["xml", "markdown", "json"]
 Role = Literal["user", "assistant", "tool"]
@@ -158,13 +163,15 @@ class Context:
 
     def to_json(self) -> str:
         """Return the context as JSON; `from_json` restores an equal one."""
-        text = json.dumps(self, ensure_ascii=False, default=_encode, separators=(",", ":"))
-        return text if SURROGATE.search(text) is None else json.dumps(self, default=_encode, separators=(",", ":"))
+        try:
+            return orjson.dumps(self, default=_encode, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # a lone surrogate or an integer beyond 64 bits
+            return EXACT_MARK + json.dumps(self, default=_encode, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, data: str) -> Context:
         """Restore a context from `to_json`."""
-        raw: dict[str, Any] = json.loads(data)
+        raw: dict[str, Any] = (json if data.startswith(EXACT_MARK) else orjson).loads(data)
         raw["blocks"] = tuple(_restored(ContextBlock, item) for item in raw["blocks"])
         raw["facts"] = tuple(_restored(Fact, item) for item in raw["facts"])
         raw["citations"] = {name: _restored(Citation, item) for name, item in raw["citations"].items()}

@@ -29,7 +29,8 @@ NEIGHBOURHOOD: Final = 8
 """Chunks before and after within which containment is looked for: where passages overlap or were joined."""
 
 CROWD: Final = 32
-"""Passages of one place that containment is looked for in, the best ones; only passages without ordinals are more."""
+"""Passages that another is compared with, the best ones, of those that share a key or a place: of hundreds made from one template each differs
+from all others, and comparing every pair would take longer than all else."""
 
 NEGATIONS: Final = frozenset(["no", "not", "never", "none", "neither", "nor", "without", "cannot", "unless", "except", "but", "however"])
 
@@ -110,7 +111,8 @@ class Deduplicator:
     """Remembers passages and recognises those it has seen."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._texts: dict[str, str] = {}
         self._buckets: dict[str, list[tuple[str, Fingerprint]]] = {}
         self._places: dict[str, dict[int, list[tuple[str, str]]]] = {}
 
@@ -122,9 +124,11 @@ class Deduplicator:
         """
         if chunk_id in self._seen:
             return chunk_id
+        if text in self._texts:
+            return self._texts[text]
         fingerprint = fingerprint_of(text)
         for key in fingerprint.keys:
-            for other_id, other in self._buckets.get(key, ()):
+            for other_id, other in self._buckets.get(key, ())[:CROWD]:
                 if _similar_length(text, other.text) and near_same(fingerprint, other):
                     return other_id
         places = self._places.setdefault(document_id, {})
@@ -134,7 +138,8 @@ class Deduplicator:
                 if text.strip() in other_text:
                     return other_id
         places.setdefault(ordinal, []).append((chunk_id, text))
-        self._seen[chunk_id] = text
+        self._seen.add(chunk_id)
+        self._texts[text] = chunk_id
         for key in fingerprint.keys:
             self._buckets.setdefault(key, []).append((chunk_id, fingerprint))
         return None

@@ -58,6 +58,13 @@ def test_a_context_with_half_a_character_survives_json() -> None:
     assert Context.from_json(text) == context
 
 
+def test_a_number_that_exceeds_64_bits_survives_json() -> None:
+    context = compile_context("q", trace=[{"stage": "fuse", "seed": 2**70}], counter=COUNTER, budget=4_000)
+    restored = Context.from_json(context.to_json())
+    assert restored == context
+    assert restored.trace["stages"][0]["seed"] == 2**70
+
+
 def test_messages_are_the_system_message_the_history_and_the_query(context: Context) -> None:
     system, first, second, question = context.messages()
     assert isinstance(system, SystemMessage)

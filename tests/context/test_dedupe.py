@@ -77,6 +77,14 @@ def test_unrelated_texts_are_never_taken_for_duplicates() -> None:
     assert [known.duplicate_of(chunk_id=text, document_id="d", text=text) for text in sorted(texts)] == [None] * len(texts)
 
 
+def test_a_copy_is_recognised_among_hundreds_made_from_one_template() -> None:
+    texts = [f"{TEXT} Filed as letter {number}." for number in range(300)]
+    known = Deduplicator()
+    assert [known.duplicate_of(chunk_id=text, document_id=text, text=text) for text in texts] == [None] * len(texts)
+    assert known.duplicate_of(chunk_id="copy", document_id="elsewhere", text=texts[-1]) == texts[-1]
+    assert known.duplicate_of(chunk_id="near", document_id="elsewhere", text=texts[3].lower()) == texts[3]
+
+
 @pytest.mark.parametrize("text", ["", " ", "!?", "a"])
 def test_texts_of_almost_nothing_are_no_problem(text: str) -> None:
     known = Deduplicator()
