@@ -206,7 +206,7 @@ class PassageSegment:
         valid, speaker = _validity(passage.metadata), turn.speaker if turn else ""
         labels = header(
             title=passage.title,
-            heading_path=passage.heading_path,
+            heading_path=tuple(passage.heading_path),
             document_id=passage.document_id,
             modified_at=modified_at,
             valid=valid,

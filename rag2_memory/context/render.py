@@ -85,8 +85,9 @@ def section(title: str, heading_path: Sequence[str]) -> str:
     return label(" › ".join(headings)) if headings else ""
 
 
+@lru_cache(maxsize=4096)
 def header(
-    *, title: str, heading_path: Sequence[str], document_id: str, modified_at: datetime | None, valid: str = "", speaker: str = ""
+    *, title: str, heading_path: tuple[str, ...], document_id: str, modified_at: datetime | None, valid: str = "", speaker: str = ""
 ) -> Header:
     """Return the labels of a passage.
 
@@ -266,7 +267,7 @@ def block_part(renderer: Renderer, block: ContextBlock) -> str:
     """Render a block."""
     labels = header(
         title=block.title,
-        heading_path=block.heading_path,
+        heading_path=tuple(block.heading_path),
         document_id=block.document_id,
         modified_at=block.modified_at,
         valid=block.valid,
