@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from rag2_memory.context import ContextBudget
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.graphs.scopes import scope_of_run
+from rag2_memory.graphs.turns import question_at, spoken
 from rag2_memory.integrations.store import MemoryStore
 from rag2_memory.memory import Memory
 from rag2_memory.types import Scope
@@ -31,7 +32,7 @@ def recall_node(
     """Return a node that compiles a context for the latest message and writes it to the state.
 
     The state needs `messages`, and a key to write to: a `Context`, whose `messages()` are what a model is called with. The messages before the latest are
-    the context's history.
+    the context's history; a digest that `SummarizationMiddleware` wrote is none that anybody asked.
 
     Args:
         memory: The memory.
@@ -44,7 +45,7 @@ def recall_node(
     def recall(state: Mapping[str, Any], config: RunnableConfig) -> dict[str, Any]:
         """Compile a context. Reads: messages. Writes: the context."""
         messages = _messages(state)
-        question = next((place for place in reversed(range(len(messages))) if messages[place].type == "human"), None)
+        question = question_at(messages)
         if question is None:
             raise InvalidRequestError("got a state without a human message; the recall node answers the latest one.")
         context = memory.recall(
@@ -60,7 +61,7 @@ def recall_node(
 
 
 def remember_node(memory: Memory, *, scope: Scope | None = None, thread_id: str | None = None) -> NodeFunction:
-    """Return a node that keeps the conversation; messages kept before are not kept twice.
+    """Return a node that keeps what people and assistants said, in words; messages kept before are not kept twice.
 
     Args:
         memory: The memory.
@@ -73,7 +74,7 @@ def remember_node(memory: Memory, *, scope: Scope | None = None, thread_id: str 
         thread = thread_id or (config.get("configurable") or {}).get("thread_id")
         if not thread:
             raise InvalidRequestError("got no thread_id; pass remember_node(…, thread_id=…) or run with configurable={'thread_id': …}.")
-        memory.remember(_messages(state), thread_id=str(thread), scope=scope_of_run(scope, config))
+        memory.remember(spoken(_messages(state)), thread_id=str(thread), scope=scope_of_run(scope, config))
         return {}
 
     return remember

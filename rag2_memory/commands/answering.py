@@ -1,21 +1,15 @@
-"""From a context to an answer: another format, a chat model, and the sources that its answer cites."""
+"""From a context to an answer: a chat model, and the sources that its answer cites."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rag2_memory.commands.terminal import console, harmless, note, table, to_json
 from rag2_memory.errors import BackendUnavailableError, InvalidRequestError, MissingExtraError
 
 if TYPE_CHECKING:
-    from rag2_memory.context import Context, ContextBudget
-    from rag2_memory.context.compiled import Format
-    from rag2_memory.protocols import TokenCounter
-
-    Recall = Callable[[ContextBudget], tuple[Context, dict[str, Any]]]
+    from rag2_memory.context import Context
 
 MESSAGE_CHARACTERS = 240
 """Of a provider's error: enough for what went wrong."""
@@ -99,40 +93,3 @@ def answer_json(text: str, context: Context) -> dict[str, Any]:
         "unknown_citations": list(cited.unknown),
         "context_tokens": context.tokens,
     }
-
-
-def fitted(recall: Recall, budget: ContextBudget, form: Format, counter: TokenCounter) -> tuple[Context, dict[str, Any]]:
-    """Recall a context that fits the budget in another format than the compiled one, which takes more or fewer tokens.
-
-    Args:
-        recall: Returns a context with its explanation for a budget.
-        budget: What the written context must not exceed.
-        form: `xml`, `markdown` or `json`.
-        counter: The memory's own.
-    """
-    window = budget.window_tokens
-    while True:
-        context, explanation = recall(replace(budget, window_tokens=window))
-        written = in_format(context, form, counter)
-        excess = written.tokens + context.trace["budget"]["query"] - budget.input_tokens
-        if excess <= 0:
-            return replace(written, budget=budget), explanation
-        window -= excess
-
-
-def in_format(context: Context, form: Format, counter: TokenCounter) -> Context:
-    """Return a context written in a format."""
-    from rag2_memory.context.render import RENDERERS, block_part, context_parts, fact_parts, history_parts
-
-    if form == context.format:
-        return context
-    renderer = RENDERERS[form]
-    parts = context_parts(
-        renderer,
-        guidelines=context.guidelines,
-        facts=fact_parts(renderer, context.facts),
-        passages=[block_part(renderer, block) for block in context.blocks],
-        history=history_parts(renderer, context.summary, context.history),
-    )
-    text = "".join(parts)
-    return replace(context, format=form, text=text, tokens=counter.count(text))

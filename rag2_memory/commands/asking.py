@@ -70,19 +70,19 @@ def ask(
     from rag2_memory.commands import answering, explaining
     from rag2_memory.commands.explained import print_explanation
 
-    window = budget_of(budget, default_tokens=MODEL_TOKENS if model else READING_TOKENS)
     request = {
         "query": question,
         "scope": opt.scope_of(namespace, user, group),
         "as_of": opt.as_of_of(as_of, known_at),
         "guidelines": guidelines,
         "route": route,
+        "format": form,
+        "budget": budget_of(budget, default_tokens=MODEL_TOKENS if model else READING_TOKENS),
     }
     chat = answering.chat_model(model) if model else None
     with opened(memory, embedder=embedder, cache=not no_cache) as opened_memory, waiting("searching"):
         recall = explaining.recall_explained if explain else explaining.recall_plainly
-        counter = opened_memory.services.counter
-        context, explanation = answering.fitted(lambda budget: recall(opened_memory, {**request, "budget": budget}), window, form, counter)
+        context, explanation = recall(opened_memory, request)
     if chat is not None:
         answer = answering.answer(chat, context, live=not as_json)
         if as_json:
