@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache as once
 from functools import lru_cache
 from typing import TypeVar
 
@@ -93,6 +94,7 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices, *, cou
         return replace(miss, outcome="stale", reason=WRITTEN_SINCE, vector=list(entry.vector) or None)
     vector = services.embedder.embed([request.query])[0]
     miss = replace(miss, vector=vector.tolist())
+    evidence = once(lambda: _dense_evidence(vector, request, services))
     for candidate, cosine in cache.nearest(vector, partition=named.partition, k=NEAREST, minimum=EVIDENCE_COSINE):
         if not _may_serve(candidate, generation, request, services):
             continue
@@ -102,7 +104,7 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices, *, cou
             cosine=cosine,
             similarity=services.config.cache_similarity,
             nearest=candidate.dependencies.nearest,
-            search=lambda: _dense_evidence(vector, request, services),
+            search=evidence,
         )
         if verdict.allowed:
             reason = f"as {candidate.query!r} (cosine {cosine:.2f}): {verdict.reason}"
