@@ -67,12 +67,13 @@ def interval(start: datetime | None, end: datetime | None) -> str:
 
 def statement(fact: Fact) -> Statement:
     """Return a fact as it is shown; names cannot contain the arrow that separates them."""
-    notes = [f"{label(str(key))}: {label(str(value))}" for key, value in sorted(fact.properties.items(), key=lambda item: str(item[0]))]
+    told = sorted((str(key), str(value)) for key, value in fact.properties.items() if key != "phrase")  # that is the relation
+    notes = [f"{label(key)}: {label(value)}" for key, value in told]
     if fact.retracted_at is not None:
         notes.append(f"retracted {day(fact.retracted_at)}")
     return Statement(
         subject=label(fact.subject).replace("→", "->"),
-        predicate=label(fact.predicate).replace("→", "->").replace("–", "-"),
+        predicate=label(fact.relation).replace("→", "->").replace("–", "-"),
         object=label(fact.object).replace("→", "->"),
         valid=interval(fact.valid_from, fact.valid_to),
         note=label("; ".join(notes)),

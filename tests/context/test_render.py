@@ -10,7 +10,7 @@ import pytest
 from rag2_memory.context import Context, compile_context, offline_token_counter
 from rag2_memory.context.compiled import Format
 from rag2_memory.context.parse import parse_context
-from rag2_memory.context.render import NOTICE, day, interval
+from rag2_memory.context.render import NOTICE, day, interval, statement
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.types import Fact, Passage, Turn, utc
 
@@ -113,6 +113,12 @@ def test_every_label_of_a_passage_is_shown(format: Format) -> None:
         "text": "Deployments need two approvals.",
     }
     assert parsed.passages["c2"] == {"date": "2026-03-16T09:30Z", "speaker": "Ada", "text": "I approve."}
+
+
+def test_an_open_fact_is_told_in_the_words_of_its_source() -> None:
+    fact = Fact(subject="Vatsal Shah", predicate="RELATED_TO", object="Pune", properties={"phrase": "office", "floor": 3})
+    assert statement(fact).line == "Vatsal Shah –office→ Pune"
+    assert statement(fact).note == "floor: 3"
 
 
 @pytest.mark.parametrize("format", FORMATS)
