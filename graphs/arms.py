@@ -22,7 +22,7 @@ OVERFETCH = 1.2
 """Hits asked for per hit wanted, so that a few invisible ones (old versions, other people's documents) cost no second search."""
 
 EXACT_IDS = 20_000
-"""Up to so many visible chunks, a scope that sees little is served by the exact ranking of just those: 5 ms at 5,000 of 50,000."""
+"""Up to so many visible chunks, a scope that sees little is served by the exact ranking of just those (`bench_scale` times it)."""
 
 SMALL_SHARE = 0.2
 """Share of visible hits below which widening would take longer than the exact ranking."""

@@ -12,7 +12,8 @@ from rag2_memory.records import EntityUse, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 
 COMPARED_AT_ONCE = 20_000
-"""New entities that are compared with each other and with what was there at a time; it bounds memory, not the outcome: the rest is compared with them."""
+"""New entities that are compared with each other and with what was there at a time, which bounds memory; the rest is compared
+with them. Only a key that more than `MAX_BLOCK` share may then bring together some that it would not at once."""
 
 
 @dataclass(slots=True)

@@ -144,6 +144,7 @@ class RegistryContract:
         assert {ids[found] for found in registry.visible(ids, scope)} == seen
         assert {ids[found] for found in registry.chunks(ids, scope)} == seen
         assert {ids[found] for found in registry.visible_ids(scope, limit=10) or []} == seen
+        assert registry.visible_ids(scope, limit=10) is registry.visible_ids(scope, limit=10)
         assert {name for name in acls if registry.document_text(name, scope)} == seen
 
     def test_a_changed_acl_holds_at_once_and_outlives_a_reingest(self, registry: RegistryTier) -> None:

@@ -375,7 +375,10 @@ class RegistryTier(ConsolidationTier):
 
     @abstractmethod
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> tuple[str, ...] | None:
-        """Return every chunk id that the scope sees, or `None` where there are more than `limit`; the same tuple as before while nothing changed."""
+        """Return every chunk id that the scope sees, or `None` where there are more than `limit`.
+
+        While nothing changed it is the same tuple as before: by its identity a vector tier finds what it selected then.
+        """
 
     @abstractmethod
     def chunks(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Chunk]:
@@ -502,7 +505,7 @@ class RegistryTier(ConsolidationTier):
         compared: bool | None = None,
         ids: Collection[str] | None = None,
         after: str = "",
-        limit: int = 1_000_000_000,
+        limit: int | None = None,
     ) -> list[EntityUse]:
         """Return entities with how they are used, in the order of their ids; unscoped.
 
@@ -511,7 +514,7 @@ class RegistryTier(ConsolidationTier):
             compared: Only those that resolution has, or has not yet, looked at.
             ids: Only these.
             after: Only ids behind this one.
-            limit: Entities at most.
+            limit: Entities at most; `None`: no bound.
         """
 
     @abstractmethod

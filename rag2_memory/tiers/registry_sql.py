@@ -347,7 +347,7 @@ class SqlRegistry(SqlConsolidation):
         compared: bool | None = None,
         ids: Collection[str] | None = None,
         after: str = "",
-        limit: int = 1_000_000_000,
+        limit: int | None = None,
     ) -> list[EntityUse]:
         with self._reading() as connection:
             return sql_graph.entity_uses(connection, namespace, compared=compared, ids=ids, after=after, limit=limit)

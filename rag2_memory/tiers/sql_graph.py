@@ -198,7 +198,7 @@ def entities(connection: Connection, namespace: str, *, after: str = "", limit: 
 
 
 def entity_uses(
-    connection: Connection, namespace: str, *, compared: bool | None, ids: Collection[str] | None, after: str, limit: int
+    connection: Connection, namespace: str, *, compared: bool | None, ids: Collection[str] | None, after: str, limit: int | None
 ) -> list[EntityUse]:
     """Return entities with how they are used, in the order of their ids."""
     chosen = select(t.entities).where(t.entities.c.namespace == namespace, t.entities.c.entity_id > after)

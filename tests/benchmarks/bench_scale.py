@@ -3,7 +3,7 @@
 python -m tests.benchmarks.bench_scale --chunks 100000
 
 Embeddings come from a cheap fake, for the speed of a model is not the question. Of every hundred documents one is for `ann` alone, ten are for the
-group `staff`, and in the last measurement all others are closed too.
+group `staff`, thirty for the group `third`, the others for `everybody`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,19 @@ def documents(count: int) -> Iterator[Document]:
 
 
 def reader(number: int) -> str:
-    """Return who may read a document: one in a hundred is for ann, ten are for staff, the others for everybody else's group."""
+    """Return who may read a document, by its place in a hundred."""
     place = number % 100
-    return "user:ann" if place == 0 else "group:staff" if place <= 10 else "group:everybody"
+    return "user:ann" if place == 0 else "group:staff" if place <= 10 else "group:third" if place <= 40 else "group:everybody"
+
+
+READERS = {
+    "100 %": Scope(user="ann", groups=frozenset({"everybody", "third", "staff"})),
+    "59 %": Scope(groups=frozenset({"everybody"})),
+    "30 %": Scope(groups=frozenset({"third"})),
+    "10 %": Scope(groups=frozenset({"staff"})),
+    "1 %": Scope(user="ann"),
+}
+"""Scopes by the share of documents that they see."""
 
 
 def resident_mb() -> float:
@@ -78,7 +88,6 @@ def main() -> int:
     chunks = parser.parse_args().chunks
     rng = random.Random(5)
     queries = [" ".join(f"w{min(int(rng.paretovariate(0.6)), WORDS - 1)}" for _ in range(6)) for _ in range(QUERIES)]
-    everybody, staff, ann = (Scope(groups=frozenset({"everybody", "staff", "own"})), Scope(groups=frozenset({"staff"})), Scope(user="ann"))
     with tempfile.TemporaryDirectory() as folder, Memory.open(folder, embedder=FakeEmbedder(384), cache=False) as memory:
         started = time.perf_counter()
         with Watch() as watch:
@@ -87,11 +96,11 @@ def main() -> int:
         registry = memory.services.registry
         ids = sorted(registry.indexable())
         samples = [rng.sample(ids, LOOKED_UP) for _ in range(QUERIES)]
-        print(f"  registry.visible of {LOOKED_UP} ids         {timed(lambda sample: registry.visible(sample, everybody), samples)}")
-        for label, scope in (("sees 99 %", everybody), ("sees 10 %", staff), ("sees 1 %", ann)):
+        print(f"  registry.visible of {LOOKED_UP} ids         {timed(lambda sample: registry.visible(sample, READERS['100 %']), samples)}")
+        for share, scope in READERS.items():
             search = partial(memory.search, scope=scope)
             search("w1")
-            print(f"  search by one who {label:<14} {timed(search, queries)}")
+            print(f"  search by one who sees {share:<10}   {timed(search, queries)}")
     return int(watch.peak_mb > RESIDENT_LIMIT_MB)
 
 

@@ -17,7 +17,7 @@ def plans(data: Path) -> dict[str, list[list[str]]]:
     evaluated = ("hotpotqa", "2wiki", "musique", "scifact", "locomo", "timeqa")
     return {
         "memory": [[f"{here}.bench_memory", "--chunks", "10000", "100000"]],
-        "scale": [[f"{here}.bench_scale"]],
+        "scale": [[f"{here}.bench_scale", "--chunks", chunks] for chunks in ("50000", "100000")],
         "crash": [[f"{here}.bench_crash", "2000"]],
         "eval": [["rag2_memory.cli", "eval", str(data / name), "--k", "5"] for name in evaluated],
         "lexical": [[f"{here}.bench_lexical"]],
