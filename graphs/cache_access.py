@@ -4,11 +4,13 @@ changed. What is guaranteed stands in `rag2_memory.retrieval.coherence`."""
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache as once
 from functools import lru_cache
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -26,14 +28,14 @@ from rag2_memory.tiers.analysis import Analyzer
 from rag2_memory.tiers.base import CacheTier
 from rag2_memory.types import Hit
 
-NEAREST = 5
+NEAREST = 3
 """Cached questions that the guard is asked about, nearest first."""
 
 EVIDENCE_HITS = 40
 """Dense hits compared with those of a cached question; ten visible ones are needed."""
 
-CONTEXTS_READ = 64
-"""Contexts kept as read, so that a question asked often is not parsed each time; a large one takes some 200 kB."""
+CHARACTERS_READ = 16_000_000
+"""Length of the contexts kept as read, so that a question asked often is not parsed each time; they take some three times as much memory."""
 
 WRITTEN_SINCE = "something was written since it was stored: the search is done again, without embedding the question"
 
@@ -118,13 +120,41 @@ def look_up(cache: CacheTier, request: Request, services: RecallServices, *, cou
 
 def context_of(entry: CacheEntry, request: Request) -> Context:
     """Return an entry's context for a request."""
-    context = _read(entry.payload)
-    return replace(context, query=request.query, trace=dict(context.trace), citations=dict(context.citations))
+    return replace(_own(_contexts_read.of(entry.payload)), query=request.query)
 
 
-@lru_cache(maxsize=CONTEXTS_READ)
-def _read(payload: str) -> Context:
-    return Context.from_json(payload)
+def _own(context: Context) -> Context:
+    """Return a context whose mappings nobody else holds."""
+    return replace(context, trace=dict(context.trace), citations=dict(context.citations))
+
+
+class _ContextsRead:
+    """Contexts by their JSON, the least recently used first to go."""
+
+    def __init__(self) -> None:
+        self._contexts: OrderedDict[str, Context] = OrderedDict()
+        self._characters = 0
+        self._lock = Lock()
+
+    def of(self, payload: str) -> Context:
+        with self._lock:
+            if (known := self._contexts.get(payload)) is not None:
+                self._contexts.move_to_end(payload)
+                return known
+        context = Context.from_json(payload)
+        self.keep(payload, context)
+        return context
+
+    def keep(self, payload: str, context: Context) -> None:
+        with self._lock:
+            if payload not in self._contexts:
+                self._contexts[payload] = context
+                self._characters += len(payload)
+            while self._characters > CHARACTERS_READ:
+                self._characters -= len(self._contexts.popitem(last=False)[0])
+
+
+_contexts_read = _ContextsRead()
 
 
 def _named(request: Request, services: RecallServices) -> coherence.RequestKey:
@@ -233,6 +263,7 @@ def store(cache: CacheTier, state: RecallState, request: Request, services: Reca
         if services.registry.generation(request.scope.namespace) != state["generation"] or services.registry.backlog():
             return False
         cache.put(entry)
+    _contexts_read.keep(entry.payload, _own(context))
     return True
 
 

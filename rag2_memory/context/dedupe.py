@@ -95,9 +95,10 @@ def near_same(one: Fingerprint, other: Fingerprint) -> bool:
     """
     if one.words == other.words:
         return True
-    differing = one.word_set ^ other.word_set
-    if len(one.word_set & other.word_set) < MIN_SHARED * len(one.word_set | other.word_set):
+    shared = len(one.word_set & other.word_set)
+    if shared < MIN_SHARED * (len(one.word_set) + len(other.word_set) - shared):
         return False
+    differing = one.word_set ^ other.word_set
     telling = differing - FILLERS
     if telling & one.word_set and telling & other.word_set:
         return False

@@ -164,7 +164,7 @@ class CacheColumns:
             rows = np.flatnonzero(mine)
         rows = rows[self._expires[rows] > now]
         # Gathering rows costs several times their product, so that where most are wanted all are multiplied in place.
-        scores = (self._vectors[:n] @ vector)[rows] if n <= GATHER_BELOW * len(rows) else self._vectors[rows] @ vector
+        scores = (self._vectors[:n] @ vector)[rows] if n <= GATHER_BELOW * len(rows) else self._vectors.take(rows, axis=0) @ vector
         close = np.flatnonzero(scores >= minimum)
         if len(close) > 4 * k:
             close = close[np.argpartition(-scores[close], 4 * k)[: 4 * k]]

@@ -28,7 +28,6 @@ from rag2_memory import Document, Memory
 from rag2_memory.config import MemoryConfig
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.cache_access import follow_writes, look_up
-from rag2_memory.graphs.recall import build_recall_graph
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import request_of
 from rag2_memory.records import CacheEntry
@@ -188,16 +187,32 @@ def measure_recall(entries: int, folder: Path) -> None:
         print(f"recall with {entries:,} cached questions, {SITES:,} documents")
         asked = range(ASKED)
         recall = partial(memory.recall, budget=BUDGET)
-        off = build_recall_graph(replace(memory.services, cache=None)).compile()
         recall(question(SITES - 1))  # loads what is loaded late
-        off.invoke({"query": question(SITES - 1), "budget": BUDGET})
-        timed("without a cache", [partial(off.invoke, {"query": question(at), "budget": BUDGET}) for at in asked])
-        timed("miss", [partial(recall, question(at)) for at in asked])
+        measure_misses(recall, folder / f"uncached-{entries}")
+        for at in asked:
+            recall(question(at))
         timed("exact hit", [partial(recall, question(at)) for at in asked])
         timed("embedding alone", [partial(memory.services.embedder.embed, [question(at)]) for at in asked])
         timed("semantic hit", [partial(recall, question(at, reworded=True)) for at in asked])
         print(f"  outcomes {told(memory)}")
         measure_writes(memory, asked)
+
+
+def measure_misses(recall: Callable[[str], object], folder: Path) -> None:
+    """Time recalls that miss beside those of a memory without a cache, in turn and each on questions of its own."""
+    with Memory.open(folder, embedder=FakeEmbedder(DIMENSIONS), cache=False) as memory:
+        memory.ingest([site(number) for number in range(SITES)])
+        uncached = partial(memory.recall, budget=BUDGET)
+        uncached(question(SITES - 1))
+        taken: dict[str, list[float]] = {"without a cache": [], "miss": []}
+        for at in range(ASKED, 3 * ASKED, 2):
+            for name, ask, asked in (("without a cache", uncached, question(at)), ("miss", recall, question(at + 1))):
+                started = time.perf_counter()
+                ask(asked)
+                taken[name].append(1_000 * (time.perf_counter() - started))
+    for name, times in taken.items():
+        middle, late = np.percentile(times, (50, 95))
+        print(f"  {name:46} p50 {middle:8.3f} ms   p95 {late:8.3f} ms", flush=True)
 
 
 def measure_writes(memory: Memory, asked: Sequence[int]) -> None:
