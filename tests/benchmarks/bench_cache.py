@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from rag2_memory import Document, Memory
 from rag2_memory.config import MemoryConfig
+from rag2_memory.embedders import SentenceTransformerEmbedder
 from rag2_memory.graphs import cache_access
 from rag2_memory.graphs.cache_access import follow_writes, look_up
 from rag2_memory.graphs.services import RecallServices
@@ -37,6 +38,7 @@ from rag2_memory.testing.fakes import FakeEmbedder
 from rag2_memory.tiers.cache_semantic import SemanticCache
 from rag2_memory.types import Scope
 
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 DIMENSIONS = 384
 CLUSTERS = 2_000
 """Topics of the random vectors; two of one topic have a cosine of about 0.5."""
@@ -199,20 +201,55 @@ def measure_recall(entries: int, folder: Path) -> None:
 
 
 def measure_misses(recall: Callable[[str], object], folder: Path) -> None:
-    """Time recalls that miss beside those of a memory without a cache, in turn and each on questions of its own."""
+    """Time recalls that miss, all among questions of one template, beside those of a memory without a cache."""
     with Memory.open(folder, embedder=FakeEmbedder(DIMENSIONS), cache=False) as memory:
         memory.ingest([site(number) for number in range(SITES)])
         uncached = partial(memory.recall, budget=BUDGET)
         uncached(question(SITES - 1))
-        taken: dict[str, list[float]] = {"without a cache": [], "miss": []}
-        for at in range(ASKED, 3 * ASKED, 2):
-            for name, ask, asked in (("without a cache", uncached, question(at)), ("miss", recall, question(at + 1))):
-                started = time.perf_counter()
-                ask(asked)
-                taken[name].append(1_000 * (time.perf_counter() - started))
-    for name, times in taken.items():
-        middle, late = np.percentile(times, (50, 95))
-        print(f"  {name:46} p50 {middle:8.3f} ms   p95 {late:8.3f} ms", flush=True)
+        pairs = [(question(at), question(at + 1)) for at in range(ASKED, 3 * ASKED, 2)]
+        compared("one template", uncached, recall, pairs)
+
+
+def compared(name: str, uncached: Callable[[str], object], cached: Callable[[str], object], pairs: Sequence[tuple[str, str]]) -> None:
+    """Print what two memories take for pairs of questions, asked in turn, and the median of the differences."""
+    taken: list[tuple[float, float]] = []
+    for at, pair in enumerate(pairs):
+        times = [0.0, 0.0]
+        for side in (0, 1) if at % 2 else (1, 0):
+            started = time.perf_counter()
+            (uncached, cached)[side](pair[side])
+            times[side] = 1_000 * (time.perf_counter() - started)
+        taken.append((times[0], times[1]))
+    without, missed = np.median(taken, axis=0)
+    extra = np.median([after - before for before, after in taken])
+    print(f"  miss, {name + ':':40} p50 {missed:8.3f} ms   without a cache {without:8.3f} ms   difference {extra:+.2f} ms", flush=True)
+
+
+def measure_corpus(entries: int, folder: Path) -> None:
+    """Time misses and rewordings of the questions about the example corpus, embedded by MiniLM, with so many others cached."""
+    rng, embedder = np.random.default_rng(2), SentenceTransformerEmbedder()
+    config = MemoryConfig(cache_max_entries=entries + 2_000, cache_max_bytes=1 << 40)
+    asked = [json.loads(line)["query"] for line in (EXAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    with (
+        Memory.open(folder / f"corpus-{entries}", embedder=embedder, config=config) as memory,
+        Memory.open(folder / f"corpus-uncached-{entries}", embedder=embedder, cache=False) as other,
+    ):
+        for one in (memory, other):
+            one.ingest(EXAMPLES / "corpus")
+        cache = memory.services.cache
+        assert isinstance(cache, SemanticCache)
+        partition = look_up(cache, request_of({"query": question(0), "budget": BUDGET}), memory.services).partition
+        for entry in filling(vectors(entries, rng), rng):
+            cache.put(replace(entry, partition=partition))
+        uncached, cached = partial(other.recall, budget=BUDGET), partial(memory.recall, budget=BUDGET)
+        for recall in (uncached, cached):
+            recall(question(0))
+        print(f"example corpus, MiniLM, {entries:,} cached questions")
+        compared("example questions", uncached, cached, [(each, each) for each in asked])
+        timed("exact hit", [partial(cached, each) for each in asked])
+        timed("embedding alone", [partial(embedder.embed, [f"{each} please"]) for each in asked])
+        timed("reworded: `please` added", [partial(cached, f"{each} please") for each in asked])
+        print(f"  outcomes {told(memory)}")
 
 
 def measure_writes(memory: Memory, asked: Sequence[int]) -> None:
@@ -251,8 +288,6 @@ def told(memory: Memory) -> Counter[str]:
 
 def pair_vectors(pairs: Sequence[dict[str, str]], folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the vectors of both sides, computed once."""
-    from rag2_memory.embedders import SentenceTransformerEmbedder
-
     found = []
     for side in ("a", "b"):
         path = folder / f"paraphrase.{side}.npy"
@@ -303,6 +338,7 @@ def main() -> None:
         for entries in options.entries:
             measure_times(entries, Path(temporary))
             measure_recall(entries, Path(temporary))
+            measure_corpus(entries, Path(temporary))
         if options.data is not None:
             folder = options.cache or Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
