@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.records import Watchlist
+from rag2_memory.tiers.dot_products import dot_products
 
 COARSE_DIMENSIONS = 32
 """Principal directions that screen a large cache: a third of the energy of MiniLM's vectors at a twelfth of the memory traffic."""
@@ -165,9 +166,9 @@ class CacheColumns:
         rows = rows[self._expires[rows] > now]
         # Gathering rows costs several times their product, so that where most are wanted all are multiplied in place.
         scores = (
-            _products(self._vectors[:n], vector)[rows]
+            dot_products(self._vectors[:n], vector)[rows]
             if n <= GATHER_BELOW * len(rows)
-            else _products(self._vectors.take(rows, axis=0), vector)
+            else dot_products(self._vectors.take(rows, axis=0), vector)
         )
         close = np.flatnonzero(scores >= minimum)
         if len(close) > 4 * k:
@@ -247,17 +248,12 @@ class _Screen:
         n = len(mine)
         inside = vector @ self._basis
         outside = np.float32(np.sqrt(max(0.0, 1.0 - float(inside @ inside))))
-        bounds = _products(self._inside[:n], inside)
+        bounds = dot_products(self._inside[:n], inside)
         bounds += outside * self._outside[:n]
         bounds[~mine] = -UNREACHABLE
         sample = bounds[:: max(1, n // SAMPLED_BOUNDS)]
         share = len(sample) - max(1, round(SCREENED_ROWS * len(sample) / n))
         return np.flatnonzero(bounds >= max(np.float32(minimum - 1e-5), np.partition(sample, share)[share]))
-
-
-def _products(rows: Floats, vector: Floats) -> Floats:
-    """Multiply rows by a vector in this thread: torch's threads spin for a while after embedding a question, and BLAS's would wait for them."""
-    return np.asarray(np.einsum("ij,j->i", rows, vector), dtype=np.float32)
 
 
 class _Watches:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rag2_memory.tiers.dot_products import dot_products
 from rag2_memory.types import Hit
 
 Vector = NDArray[np.float32]
@@ -51,7 +52,7 @@ class Selection(NamedTuple):
 
     def nearest(self, query: Vector, k: int) -> list[Hit]:
         """Return the exact k best by cosine, then by id."""
-        scores = (self.rows @ query / (self.lengths * max(float(np.linalg.norm(query)), TINY))).round(SCORE_DECIMALS)
+        scores = (dot_products(self.rows, query) / (self.lengths * max(float(np.linalg.norm(query)), TINY))).round(SCORE_DECIMALS)
         kept = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if k < len(self.ids) else np.arange(len(self.ids))
         return best_hits(((self.ids[i], float(scores[i])) for i in kept.tolist()), k)
 
