@@ -72,7 +72,7 @@ class Verdict:
     """In words, for the trace."""
     difference: Difference = "none"
     likeness: float = 1.0
-    """Share of words that stand in both in the same order, in [0, 1]."""
+    """Share of words that stand in both in the same order, in [0, 1]; 1 where nothing could overrule the refusal."""
 
     @property
     def arguable(self) -> bool:
@@ -98,11 +98,12 @@ def guard(a: str, b: str) -> Verdict:
     if a == b:
         return Verdict(allowed=True, reason="the same text")
     one, other = read(a), read(b)
-    likeness = SequenceMatcher(None, one.words, other.words, autojunk=False).ratio()
-    for rule, check in _RULES:
-        if reason := check(one, other):
-            return Verdict(allowed=False, rule=rule, reason=reason, likeness=likeness)
-    return replace(_wording(one, other), likeness=likeness)
+    refused = ((rule, reason) for rule, check in _RULES if (reason := check(one, other)))
+    rule, reason = next(refused, ("", ""))
+    verdict = Verdict(allowed=False, rule=rule, reason=reason) if rule else _wording(one, other)
+    if rule and rule not in ARGUABLE_RULES:
+        return verdict
+    return replace(verdict, likeness=SequenceMatcher(None, one.words, other.words, autojunk=False).ratio())
 
 
 def judge(
