@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Literal, cast
 
 Precision = Literal["instant", "day", "week", "month", "part", "quarter", "half", "season", "year", "decade", "century", "range"]
@@ -58,8 +59,13 @@ _COUNT = r"(?:\d{1,3}|(?:a\ )?(?:couple\ of|few)|an?|one|two|three|four|five|six
 _UNIT = r"(?:day|week|fortnight|month|quarter|year)"
 _PART = r"(?:(?:the\ )?(?:early|mid|late|beginning\ of|start\ of|middle\ of|end\ of|first\ half\ of|second\ half\ of)[ -](?:the\ (?!year|month|quarter|week))?)"
 
+_TO = r"(?:\ ?[–—-]\ ?|\ (?:to|until|till|through)\ )"
+_ON_DAY = rf"(?:{_WEEKDAY},?\ )?{_DAY}"
 _DATE = re.compile(
     rf"""(?<![\w.#/-])(?:
+      (?P<days>(?<!:)(?P<days_list>{_ON_DAY}(?:{_TO}|(?:,\ {_ON_DAY})*,?\ and\ ){_ON_DAY})(?:\ of)?[ -](?P<days_month>{_MONTH})(?:[,]?[ -](?P<days_year>{_YEAR}))?)
+    | (?P<mdays>(?P<mdays_month>{_MONTH})\ (?P<mdays_list>{_DAY}{_TO}{_DAY})(?![\w:%]|[.,]\d)(?:,?\ (?P<mdays_year>{_YEAR}))?)
+    |
       (?P<iso>(?P<iso_day>(?:19|20)\d\d-\d\d-\d\d)(?:[T ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s?(?P<zone>Z\b|UTC\b|[+-]\d\d:?\d\d)?)?(?![\w-]))
     | (?P<ym>(?P<ym_year>(?:19|20)\d\d)[-/](?P<ym_month>0[1-9]|1[0-2])(?![\w-]|/\d))
     | (?P<ymd>(?P<ymd_year>(?:19|20)\d\d)/(?P<ymd_month>\d\d?)/(?P<ymd_day>\d\d?)\b)
@@ -84,6 +90,8 @@ _DATE = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
+_LISTED_DAY = re.compile(rf"(?:{_WEEKDAY},?\ )?(?P<day>{_DAY})", re.IGNORECASE)
+_JOINED = re.compile(rf"(?:{_TO}|\ and\ )(?:the\ )?", re.IGNORECASE)
 _MAYBE = re.compile(
     r"\d|\b(?:to|yester)day\b|\btomorrow\b|\b(?:last|this|next|past|previous|current|coming|quarter|ago|earlier|back|year|month|week)\b"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)",
@@ -104,7 +112,20 @@ def find_dates(text: str, *, reference: datetime | None, prefer: Prefer = "past"
     """
     if not _MAYBE.search(text):
         return []
-    return list(_spans(text, reference, prefer))
+    spans = list(_spans(text, reference, prefer))
+    for place, (one, other) in enumerate(pairwise(spans)):
+        if one.relative and one.precision in ("day", "month") and not other.relative and _JOINED.fullmatch(text, one.stop, other.begin):
+            spans[place] = _before(one, other)
+    return spans
+
+
+def _before(span: DateSpan, later: DateSpan) -> DateSpan:
+    """Give a date without a year that of the one it is joined with, or the year before: `from 20 December to 3 January 2026`."""
+    years = (later.start.year, later.start.year - 1)
+    starts = [span.start.replace(year=year) for year in years if _exists(year, span.start.month, span.start.day)]
+    start = next((start for start in starts if start <= later.start), span.start)
+    end = day_span(start)[1] if span.precision == "day" else month_span(start.year, start.month)[1]
+    return replace(span, start=start, end=end, relative=False)
 
 
 def month_span(year: int, month: int) -> tuple[datetime, datetime]:
@@ -120,6 +141,9 @@ def day_span(moment: datetime) -> tuple[datetime, datetime]:
 
 def _spans(text: str, reference: datetime | None, prefer: Prefer) -> Iterator[DateSpan]:
     for match in _DATE.finditer(text):
+        if match.lastgroup in ("days", "mdays"):
+            yield from _days(match, reference, prefer)
+            continue
         reader = _READERS[str(match.lastgroup)]
         try:
             found = reader(match, reference, prefer)
@@ -170,14 +194,40 @@ def _day(year: int, month: int, day: int) -> DateSpan:
 
 def _read_day_month(match: re.Match[str], reference: datetime | None, prefer: Prefer) -> DateSpan | None:
     group = str(match.lastgroup)
-    day, month = int(re.sub(r"\D", "", match[f"{group}_day"])), _month_number(match[f"{group}_month"])
-    if match[f"{group}_year"]:
-        return _day(int(match[f"{group}_year"]), month, day)
+    return _day_of(match[f"{group}_year"], _month_number(match[f"{group}_month"]), _number(match[f"{group}_day"]), reference, prefer)
+
+
+def _day_of(year: str | None, month: int, day: int, reference: datetime | None, prefer: Prefer) -> DateSpan | None:
+    """Return a day, of the year that completes it where none is stated."""
+    if year:
+        return _day(int(year), month, day)
     if reference is None:
         return None
     years = [year for year in range(reference.year + 1, reference.year - 9, -1) if _exists(year, month, day)]
-    spans = [replace(_day(year, month, day), relative=True) for year in years]
-    return _complete(spans, reference, prefer)
+    return _complete([replace(_day(year, month, day), relative=True) for year in years], reference, prefer)
+
+
+def _days(match: re.Match[str], reference: datetime | None, prefer: Prefer) -> Iterator[DateSpan]:
+    """Yield the days of one month that are named together: `from 11 to 15 May 2026`, `May 3-7`, `Saturday 14 and Sunday 15 March`."""
+    group = str(match.lastgroup)
+    month, listed = _month_number(match[f"{group}_month"]), list(_LISTED_DAY.finditer(match.string, *match.span(f"{group}_list")))
+    try:
+        last = _day_of(match[f"{group}_year"], month, _number(listed[-1]["day"]), reference, prefer)
+    except ValueError:
+        return
+    if last is None:
+        return
+    begin = match.start() if group == "mdays" else listed[0].start()
+    for place, day in enumerate(listed[:-1]):
+        number = _number(day["day"])
+        if number < last.start.day:
+            span = replace(_day(last.start.year, month, number), relative=last.relative)
+            yield replace(span, begin=begin if place == 0 else day.start(), stop=day.end())
+    yield replace(last, begin=listed[-1].start(), stop=match.end())
+
+
+def _number(text: str) -> int:
+    return int(re.sub(r"\D", "", text))
 
 
 def _exists(year: int, month: int, day: int) -> bool:

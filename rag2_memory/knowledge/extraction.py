@@ -38,6 +38,11 @@ _IN_FORCE = re.compile(
     re.IGNORECASE,
 )
 """Opens a sentence that says from when on all of a document holds."""
+_FINDING = re.compile(
+    r"\b[Tt]he (?P<name>(?:[A-Z][\w&-]* ){1,4}(?:audit|review|report|survey|assessment|inspection|study|post-?mortem))"
+    r" (?:noted|notes|found|finds|showed|shows|stated|states|concluded|concludes|recommended|recommends|revealed|pointed out|criticised|criticized)\b"
+)
+"""A report that a document cites by what it found."""
 _LOOK_BACK_SENTENCES = 5
 _LOOKS_BACK = re.compile(
     r"[*_\s]*(?:It|He|She|They|This|That|[A-Z][a-z]+ (?:by|on)|Depends|Uses|Requires|Needs|Exports|Exposes|Provides|Replaces|Supersedes|Call|Use)\b"
@@ -94,7 +99,7 @@ class PatternExtractor:
     @property
     def name(self) -> str:
         """Identifies the rules and the schema."""
-        return f"patterns-1-{self._schema.fingerprint}"
+        return f"patterns-2-{self._schema.fingerprint}"
 
     def knowing(self, gazetteer: Gazetteer) -> PatternExtractor:
         """Return the same extractor with a gazetteer, unless it has one of its own."""
@@ -222,6 +227,8 @@ class PatternExtractor:
         reading.entities += dated_events(sentence, reading.context)
         if "](" in sentence:
             self._links(LINK.findall(sentence), sentence, reading)
+        for cited in _FINDING.finditer(sentence):
+            self._refer(cited["name"], sentence, reading)
         if not words_of(sentence) and not may_state(sentence):
             reading.unread.append(sentence)
             if ", the " in sentence:
@@ -330,10 +337,13 @@ class PatternExtractor:
             name = label["label"] if label else f"{numbered['kind'].upper()} {numbered['number']}" if numbered else text.strip("`* ")
             name = name if name[:1].isupper() else file_alias(target.partition("#")[0])
             if name:
-                source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
-                edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, quote, self._schema)
-                if edge is not None:
-                    reading.relations.append(edge)
+                self._refer(name, quote, reading)
+
+    def _refer(self, name: str, quote: str, reading: _Reading) -> None:
+        source, cited = NameSpan(reading.document, -1, -1, "Document"), NameSpan(name, -1, -1, "Document")
+        edge = relation_of(source, cited, "REFERENCES", False, (None, None, {}), {}, quote, self._schema)
+        if edge is not None:
+            reading.relations.append(edge)
 
     def _about_document(self, reading: _Reading) -> Iterator[Relation]:
         """What a document's title and its author line say, once, with its first chunk."""

@@ -46,17 +46,18 @@ _ATTRIBUTES = (
         rf"(?: (?:about|up to|at most|at least|around|the|port|ports|default))* (?P<value>{_NUMBER})"
     ),
 )
+_DAYS = rf"{D}(?: and {D})?"
 _HAPPENED = (
     r"(?P<phrase>born|died|raised|educated|graduated|retired|resigned|founded|established|incorporated|opened|inaugurated|launched|released|premiered|discontinued"
-    r"|closed|dissolved|demolished|switched off|shut down|left|joined|leaves|joins|arrived|moved|lived|settled|starts|started)"
+    r"|closed|dissolved|demolished|switched off|shut down|left|joined|leaves|joins|arrived|moved|lived|settled|starts|started|completed|migrated|renamed|deployed|rolled out|merged|cancelled)"
     r"(?P<how>(?: the (?:company|firm|team|band|club|party|army|navy|university|school|staff))?)"
-    rf"(?P<rest>(?:,? (?:in|on|at|from|to)(?: the)? (?:{D}|{N}))+)"
+    rf"(?P<rest>(?:,? (?:in|on|at|from|to)(?: the)? (?:{_DAYS}|{N}))+)"
 )
 _ASIDE = rf"(?: \([^()]*{D}[^()]*\))?"
 _HELPERS = rf"(?:(?:is|was|were|has|had|have|been|will|be|{ADVERB}) )*"
 _NEAR = r"(?:(?:[^;:.]{0,60}?(?:,|\band|\bwho|\bwhich))?? )"
 """Between a name and what happened to it; the nearest verb first, since the others follow as a series."""
-_EVENT = re.compile(rf"(?P<s>{N}){_ASIDE}{_NEAR}{_HELPERS}{_HAPPENED}")
+_EVENT = re.compile(rf"(?P<s>{N})(?: (?:of|in|at) {N})?{_ASIDE}{_NEAR}{_HELPERS}{_HAPPENED}")
 _AND_EVENT = re.compile(rf"(?:,? and|,|;)(?: then| later)? {_HELPERS}{_HAPPENED}")
 _LIVED = re.compile(rf"(?P<s>{N}) \((?:(?:born|b\.) (?P<born>{D})|(?P<from>{D}) ?[–—-] ?(?P<died>{D}))")
 _OF_PEOPLE = frozenset("raised educated graduated retired resigned left joined leaves joins arrived moved lived settled".split())
@@ -74,9 +75,16 @@ _OF_THINGS = frozenset(
         "dissolved",
         "demolished",
         "shut down",
+        "completed",
+        "migrated",
+        "renamed",
+        "deployed",
+        "rolled out",
+        "cancelled",
     ]
 )
-_PLACE_OR_DAY = re.compile(rf"(?P<how>in|on|at|from|to)(?: the)? (?P<value>{D}|{N})")
+_PASSIVE = re.compile(r"\b(?:was|were|been) (?:[a-z]+ly )?$")
+_PLACE_OR_DAY = re.compile(rf"(?P<how>in|on|at|from|to)(?: the)? (?P<value>{_DAYS}|{N})")
 _ROLE_END = (
     r"(?:president|chair|chairman|chairwoman|chairperson|chief|officer|secretary|minister|governor|mayor|senator|ambassador|judge|bishop|professor|lecturer|dean|rector|principal"
     r"|teacher|coach|captain|commander|editor|curator|conductor|director|manager|treasurer|engineer|scientist|analyst|nurse|surgeon|doctor|consultant|assistant|adviser|advisor"
@@ -98,13 +106,18 @@ _TIES = re.compile(
     rf"|taught at|competes with|competed with|defeated|starred in|acted in|performed in|ruled out|rejected|chose|selected|certified|approved|insures|insured|introduces|introduced"
     rf"|borders|flows into|flows through|directs|edited|edits) (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s)"
 )
+_EXAMINATION = re.compile(r"\b(?:audit|inspection|assessment|review|survey|examination|penetration test)\b", re.IGNORECASE)
+_EXAMINED = re.compile(
+    rf"(?P<s>{LIST}){GAP}(?:(?:has|have|had|{ADVERB}) )*(?P<phrase>audited|inspected|assessed|examined|reviewed|surveyed|tested|looked (?:at|into|over))\b"
+    rf"(?: (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s))?"
+)
 _NEXT_VERB = re.compile(r";|,? (?:and|but|then) (?:(?:then|later|was|were|also) )*[a-z]+(?:ed|ame|ook|ent|ft|old|ought|ote|an)\b")
 """Where what follows, with its dates, is another statement."""
 _MAY_STATE = re.compile(
     r"\((?:born |b\. ?)?\d|\b(?:is|was|are|were|remains|remained|becomes?|became|stands at|stood at)\b[a-z ]{0,40} [`\"“€$£\d A-Z]"
     r"|\b(?:listens?|binds?|bound|answers?|kept|stored|retained|held|archived|deleted|removed|expires?|valid|times?|closes?|costs?|weighs?|seats?|employs?|lasts?|born|died|raised|educated"
     r"|graduated|retired|resigned|founded|established|incorporated|opened|inaugurated|launched|released|premiered|discontinued|closed|dissolved|demolished|switched off|shut down|left"
-    r"|joined|leaves|joins|arrived|moved|lived|settled|appointed|elected|named|promoted|serve[sd]|acts|acted|works|worked|audit\w*|review\w*|inspect\w*|assessed|examined|suppli\w+"
+    r"|joined|leaves|joins|arrived|moved|lived|settled|completed|migrated|renamed|deployed|rolled out|merged|cancelled|surveyed|tested|looked (?:at|into|over)|appointed|elected|named|promoted|serve[sd]|acts|acted|works|worked|audit\w*|review\w*|inspect\w*|assessed|examined|suppli\w+"
     r"|acquire[sd]|buys|bought|sponsor\w*|host(?:s|ed)|fund(?:s|ed)|directe?[sd]|composed|produced|married|co-founded|discovered|invented|painted|recorded|studied|taught"
     r"|compete[sd]|defeated|starred|performed|ruled out|rejected|chose|selected|certified|approved|insure[sd]|introduce[sd]|borders|flows|edit(?:s|ed))\b"
 )
@@ -134,6 +147,7 @@ def open_relations(shape: Shape, context: Context, lexicon: Lexicon, schema: Gra
             for target in shape.listed(found["o"]):
                 if solid(subject, lexicon) and solid(target, lexicon) and not subject.team:
                     yield from open_edge(subject, found["phrase"], target, stamp, shape.raw, context, schema, kind="event")
+    yield from _examination(shape, context, lexicon, schema)
 
 
 def open_edge(
@@ -195,7 +209,7 @@ def _events(shape: Shape, context: Context, lexicon: Lexicon, schema: GraphSchem
         subject = shape.listed(found["s"])[0]
         event: re.Match[str] | None = found if solid(subject, lexicon) else None
         while event is not None:
-            if _can_happen(event["phrase"], subject, lexicon):
+            if _can_happen(event, subject, lexicon):
                 yield from _event(event, subject, shape, context, schema)
             event = _AND_EVENT.match(shape.text, event.end())
     for lived in _LIVED.finditer(shape.text):
@@ -209,13 +223,18 @@ def _events(shape: Shape, context: Context, lexicon: Lexicon, schema: GraphSchem
                     yield from open_edge(subject, f"{phrase} {preposition}", value, stamp, shape.raw, context, schema, kind="event")
 
 
-def _can_happen(phrase: str, subject: NameSpan, lexicon: Lexicon) -> bool:
-    """Whether what a verb says can happen to what is named: people move, bridges open, and both may start."""
+def _can_happen(event: re.Match[str], subject: NameSpan, lexicon: Lexicon) -> bool:
+    """Whether what a verb says can happen to what is named: people move, things are moved, bridges open, and both people and things may start."""
+    phrase = event["phrase"]
     known = "Developer" in (subject.type, lexicon.type_of(subject.name))
     person = known or (not subject.article and (looks_like_person(subject.name) or is_given_name(normalize_name(subject.name))))
     if phrase in _OF_THINGS:
         return not person
-    return person or phrase not in _OF_PEOPLE
+    return (
+        person
+        or phrase not in _OF_PEOPLE
+        or (phrase == "moved" and bool(_PASSIVE.search(event[0], 0, event.start("phrase") - event.start())))
+    )
 
 
 def _event(event: re.Match[str], subject: NameSpan, shape: Shape, context: Context, schema: GraphSchema) -> Iterator[Relation]:
@@ -247,6 +266,25 @@ def _roles(pattern: re.Pattern[str], shape: Shape, context: Context, lexicon: Le
         )
 
 
+def _examination(shape: Shape, context: Context, lexicon: Lexicon, schema: GraphSchema) -> Iterator[Relation]:
+    """Yield who carried out the audit that a document reports, and what it covered."""
+    report = context.document
+    if report is None or not _EXAMINATION.search(report.name):
+        return
+    for found in _certain(_EXAMINED, shape):
+        stamp = _stamp(shape, found)
+        for subject in shape.listed(found["s"]):
+            person = "Developer" in (subject.type, lexicon.type_of(subject.name)) or looks_like_person(subject.name)
+            if person or not solid(subject, lexicon):
+                return
+            yield from open_edge(report, "carried out by", subject, stamp, shape.raw, context, schema, kind="event")
+        for target in shape.listed(found["o"]):
+            if solid(target, lexicon):
+                edge = relation_of(report, target, "WRITTEN_ABOUT", False, (None, None, {}), {}, shape.raw, schema)
+                if edge is not None:
+                    yield edge
+
+
 def _stamp(shape: Shape, found: re.Match[str]) -> Stamp:
     """The dates after the verb, else those before the subject; what stands in between dates something else."""
     further = _NEXT_VERB.search(shape.text, found.end())
@@ -254,11 +292,11 @@ def _stamp(shape: Shape, found: re.Match[str]) -> Stamp:
 
 
 def _value(text: str, shape: Shape) -> NameSpan | None:
-    """A value as the name of what the edge leads to: a name, a date as written, or a number with its unit."""
+    """A value as the name of what the edge leads to: a name, dates as written, or a number with its unit."""
     if len(text) == 1 and NAME_BASE <= ord(text) < DATE_BASE:
         return shape.names[ord(text) - NAME_BASE]
-    if len(text) == 1 and ord(text) >= DATE_BASE:
-        date = shape.dates[ord(text) - DATE_BASE]
-        text = shape.plain[date.begin : date.stop]
+    if ord(text[0]) >= DATE_BASE:
+        first, last = (shape.dates[ord(character) - DATE_BASE] for character in (text[0], text[-1]))
+        text = shape.plain[first.begin : last.stop]
     text = text.strip(" .,:")
     return NameSpan(text, -1, -1) if text else None

@@ -257,7 +257,7 @@ def is_person(span: NameSpan, lexicon: Lexicon) -> bool:
 
 
 _STAMP = re.compile(
-    rf"""(?P<range>(?:(?:from|between)\ )?(?P<r1>{D})(?:\ (?:to|until|till|and|through)\ |\ ?[–—-]\ ?)(?P<r2>{D}))
+    rf"""(?P<range>(?:(?:from|between)\ )?(?P<r1>{D})(?:\ (?:to|until|till|through)\ |(?<=between\ .)\ and\ |\ ?[–—-]\ ?)(?P<r2>{D}))
     | (?P<start>\b(?:since|from|as\ of|as\ from|effective(?:\ from|\ on)?|starting(?:\ on|\ from|\ in)?|beginning(?:\ on|\ in)?|with\ effect\ from|from\ the)\ (?:about\ |around\ )?(?P<s1>{D}))
     | (?P<end>\b(?:until|till|through|up\ to|up\ until|ending(?:\ on|\ in)?|ended(?:\ on|\ in)?)\ (?:about\ |around\ )?(?P<e1>{D}))
     | (?P<now>\b(?:until\ now|so\ far|up\ to\ now|until\ today))

@@ -70,6 +70,26 @@ def test_an_expression_is_read_as_its_span(text: str, start: str, end: str, prec
         assert sentence[span.begin : span.stop] in text
 
 
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("from 11 to 15 May 2026", ["2026-05-11", "2026-05-15"]),
+        ("11–15 May 2026", ["2026-05-11", "2026-05-15"]),
+        ("May 3–7, 2026", ["2026-05-03", "2026-05-07"]),
+        ("Saturday 14 and Sunday 15 March 2026", ["2026-03-14", "2026-03-15"]),
+        ("3, 4 and 5 June", ["2026-06-03", "2026-06-04", "2026-06-05"]),
+        ("from October 7 to October 18, 2024", ["2024-10-07", "2024-10-18"]),
+        ("from 20 December to 3 January 2026", ["2025-12-20", "2026-01-03"]),
+        ("31 and 3 June 2026", ["2026-06-03"]),
+        ("Room 3, 4 May 2026", ["2026-05-04"]),
+        ("1 to 3 replicas on 5 May 2026", ["2026-05-05"]),
+        ("On May 3 and 12 engineers", ["2026-05-03"]),
+    ],
+)
+def test_days_named_together_share_their_month_and_year(text: str, days: list[str], now: datetime) -> None:
+    assert [span.start.date().isoformat() for span in find_dates(text, reference=now, prefer="nearest")] == days
+
+
 def test_a_time_of_day_keeps_its_zone(now: datetime) -> None:
     (span,) = find_dates("at 2026-03-15T09:30:00+02:00 sharp", reference=now)
     assert span.start == datetime(2026, 3, 15, 7, 30, tzinfo=timezone.utc)

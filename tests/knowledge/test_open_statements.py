@@ -31,6 +31,11 @@ STATED = [
     ),
     ("Carla Venn becomes CFO on 1 April 2025.", ("Carla Venn", "becomes", "CFO", "2025-04-01")),
     ("Carla Venn studied at Heath College and worked as a baker from 2004 to 2011.", ("Carla Venn", "studied at", "Heath College", None)),
+    (
+        "The kiln-driver of Project Orchard was moved on Saturday 14 and Sunday 15 March 2026.",
+        ("kiln-driver", "moved on", "Saturday 14 and Sunday 15 March 2026", "2026-03-14"),
+    ),
+    ("`seed-relay` was migrated on 3 May 2025.", ("seed-relay", "migrated on", "3 May 2025", "2025-05-03")),
     ("Nova Labs acquired Pinecone Systems in March 2019.", ("Nova Labs", "acquired", "Pinecone Systems", "2019-03-01")),
 ]
 
@@ -71,6 +76,23 @@ def test_a_schema_without_the_open_predicate_gets_no_open_edges(chunk: MakeChunk
 
 def edges(read: Read, text: str, **fields: object) -> set[tuple[str, str, str]]:
     return {(edge.subject, str(edge.properties.get(PHRASE, edge.predicate)), edge.object) for edge in read(text, **fields)}
+
+
+def test_a_report_of_an_audit_says_who_carried_it_out_and_what_it_covers(read: Read) -> None:
+    edges = read(
+        "Hale & Dorn examined Project Orchard from 4 to 9 June 2025. Edith Marlowe reviewed Project Heath.", title="Safety audit 2025"
+    )
+    told = {(edge.subject, edge.properties.get(PHRASE, edge.predicate), edge.object) for edge in edges}
+    assert ("Safety audit 2025", "carried out by", "Hale & Dorn") in told
+    assert ("Safety audit 2025", "WRITTEN_ABOUT", "Project Orchard") in told
+    assert not [edge for edge in edges if edge.subject == "Safety audit 2025" and edge.object in ("Edith Marlowe", "Project Heath")]
+    elsewhere = read("Hale & Dorn examined Project Orchard from 4 to 9 June 2025.", title="Project Orchard")
+    assert not [edge for edge in elsewhere if edge.properties.get(PHRASE) == "carried out by"]
+
+
+def test_a_report_cited_by_what_it_found_is_a_reference(read: Read) -> None:
+    edges = read("The October audit noted that rows outlive the logout.", title="ADR 0007: Move sessions")
+    assert ("REFERENCES", "October audit") in {(edge.predicate, edge.object) for edge in edges}
 
 
 def test_columns_that_are_no_relation_are_attributes_of_what_a_row_is_about(read: Read) -> None:

@@ -33,6 +33,10 @@ WINDOWS: list[tuple[str, str | None, str | None]] = [
     ("Who ruled Westland in the 19th century?", "1801-01-01", "1901-01-01"),
     ("Who was mayor from 1871 to 1880?", "1871-01-01", "1881-01-01"),
     ("Three weeks ago", "2026-05-25", "2026-06-01"),
+    ("Who was on call from 11 to 15 May?", "2026-05-11", "2026-05-16"),
+    ("What broke between 28 and 30 May 2025?", "2025-05-28", "2025-05-31"),
+    ("incidents of 11-15 May 2026", "2026-05-11", "2026-05-16"),
+    ("What was decided on 14 and 15 March?", "2026-03-14", "2026-03-16"),
 ]
 
 
