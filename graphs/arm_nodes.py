@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rag2_memory.graphs.arms import dense_hits, lexical_hits
+from rag2_memory.graphs.arms import dense_hits, lexical_hits, outlines_of
 from rag2_memory.graphs.links import SUBJECTS_PER_ENTITY, visible_subgraph
 from rag2_memory.graphs.services import RecallServices
 from rag2_memory.graphs.state import RecallState, Request, request_of
@@ -48,8 +48,12 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
 
 
 def search_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Do what the three nodes do, side by side. Reads and writes what they read and write."""
-    return _finished([_started(arm, state, services) for arm in STAGES], services)
+    """Do what the three nodes do, side by side. Reads and writes what they read and write, and the outlines of what dense search found, looked up
+    while the others are still searching."""
+    first, *others = [_started(arm, state, services) for arm in STAGES]
+    found = _finished([first], services)
+    outlines = outlines_of(found.get("arms", {}), request_of(state), services) if found else {}
+    return _joined([found, _finished(others, services)]) | {"outlines": outlines}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,17 @@ def _started(arm: str, state: RecallState, services: RecallServices) -> _Run | N
 
 def _finished(runs: Sequence[_Run | None], services: RecallServices) -> dict[str, Any]:
     """Wait for arms, each within its time limit."""
-    update: dict[str, Any] = {}
-    for run in runs:
-        if run is not None:
-            found = _result(run, services)
-            update |= {key: value for key, value in found.items() if key not in (*MERGED, "trace")}
-            for key in MERGED:
-                update[key] = {**update.get(key, {}), **found.get(key, {})}
-            update["trace"] = [*update.get("trace", ()), found["trace"]]
-    return update
+    return _joined([_result(run, services) for run in runs if run is not None])
+
+
+def _joined(updates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for update in filter(None, updates):
+        joined |= {key: value for key, value in update.items() if key not in (*MERGED, "trace")}
+        for key in MERGED:
+            joined[key] = {**joined.get(key, {}), **update.get(key, {})}
+        joined["trace"] = [*joined.get("trace", ()), *update["trace"]]
+    return joined
 
 
 def _result(run: _Run, services: RecallServices) -> dict[str, Any]:
@@ -94,9 +100,9 @@ def _result(run: _Run, services: RecallServices) -> dict[str, Any]:
         reason = ""
     record: dict[str, Any] = {"stage": STAGES[run.arm], "ms": round((time.perf_counter() - run.started) * 1000, 3)}
     if reason:
-        return {"degraded": {run.arm: reason}, "trace": record | {"degraded": reason}}
+        return {"degraded": {run.arm: reason}, "trace": [record | {"degraded": reason}]}
     counted = {"facts": len(found["facts"])} if "facts" in found else {"found": {arm: len(hits) for arm, hits in found["arms"].items()}}
-    return {**found, "trace": record | counted}
+    return {**found, "trace": [record | counted]}
 
 
 def _dense(state: RecallState, services: RecallServices) -> dict[str, Any]:

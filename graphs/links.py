@@ -25,12 +25,14 @@ SUBJECTS_PER_ENTITY = 8
 def graph_slice(
     ranking: Sequence[tuple[str, float]], walked: Subgraph, entities: Sequence[str], request: Request, services: RecallServices
 ) -> GraphSlice:
-    """Return the graph around the best hits and what the query names."""
+    """Return the graph around the best hits, if there are any to start from, and what the query names."""
     hits = [chunk_id for chunk_id, _ in ranking]
     asked = set(entities)
     pages = list(dict.fromkeys(link.passage_id for link in walked.links if link.kind == "subject" and link.entity_id in asked))[
         :PAGES_NAMED
     ]
+    if not hits and not pages and not entities:
+        return GraphSlice()
     namespace = request.scope.namespace
     own = services.graph.neighbourhood(
         namespace=namespace,

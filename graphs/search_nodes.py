@@ -22,7 +22,7 @@ from rag2_memory.retrieval.fact_relevance import asks_for_relation, evidence_lif
 from rag2_memory.retrieval.facts import known_to
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.fusion import FusionConfig, fuse
-from rag2_memory.retrieval.graph_ranking import link_strength, rank_with_graph
+from rag2_memory.retrieval.graph_ranking import follows_links, rank_with_graph
 from rag2_memory.retrieval.plan import make_plan
 from rag2_memory.retrieval.postprocess import decay, drop_near_duplicates, mmr, promote_parents
 from rag2_memory.retrieval.rerank import rerank
@@ -87,7 +87,9 @@ def fuse_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
     request = request_of(state)
     with stage("fuse") as current:
         vector = np.asarray(state.get("vector") or (), dtype=np.float32)
-        arms, outlines, checks = visible_arms(state.get("arms") or {}, state.get("asked") or {}, request, services, vector=vector)
+        arms, outlines, checks = visible_arms(
+            state.get("arms") or {}, state.get("asked") or {}, request, services, vector=vector, known=state.get("outlines")
+        )
         config = FusionConfig(method="rrf" if services.config.fusion == "rrf" else "calibrated", depth=services.config.arm_depth)
         fused = fuse(
             arms,
@@ -114,9 +116,9 @@ def follow_links(state: RecallState, services: RecallServices) -> dict[str, Any]
         ranked = nearer_first(with_relevance(facts, request, decided, services), walked, entities)
         try:
             ranking = dated_first(ranking, request, decided, services)
-            around = graph_slice(ranking, walked, entities, request, services)
-            strength = link_strength(decided.features, asks_for_relation=asks_for_relation(request.query, services.schema))
-            result = rank_with_graph(dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=strength)
+            linked = follows_links(decided.features, asks_for_relation=asks_for_relation(request.query, services.schema))
+            around = graph_slice(ranking if linked else (), walked, entities, request, services)
+            result = rank_with_graph(dict(ranking), around, query_entities=dict.fromkeys(entities, 1.0), strength=float(linked))
             bridged = bridges(result.ranking, around, ranked, walked, request, decided, services)
         except Exception as exc:  # as for the arms: without the graph the fused ranking stands
             logger.warning("links could not be followed: %s", exc)
@@ -183,7 +185,7 @@ def _thinned(passages: list[Passage]) -> _Thinned:
 
 def _first_distinct(k: int, state: RecallState, services: RecallServices, *, depth: int) -> _Thinned:
     """Thin as much of the ranking as k passages need: what stands further back changes none before it."""
-    thinned = _thinned(_fetched(state, services, depth=min(depth, k * 3)))
+    thinned = _thinned(_fetched(state, services, depth=min(depth, k * 2)))
     return thinned if len(thinned.passages) >= k else _thinned(_fetched(state, services, depth=depth))
 
 

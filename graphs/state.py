@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict, get_args
 from rag2_memory.context import Context, ContextBudget
 from rag2_memory.context.compiled import Format
 from rag2_memory.errors import InvalidRequestError
-from rag2_memory.records import Subgraph
+from rag2_memory.records import Outline, Subgraph
 from rag2_memory.retrieval.plan import ROUTES, Plan
 from rag2_memory.types import AsOf, Fact, Passage, Scope
 
@@ -79,6 +79,8 @@ class RecallState(RecallInput, RecallOutput, total=False):
     """Written by the search nodes: hits by arm name, best first; replaced by `fuse` with what the scope sees of them."""
     asked: Annotated[dict[str, int], merged]
     """Written by the search nodes: hits that each arm asked its engine for, 0 where it ranked just what the scope sees."""
+    outlines: Mapping[str, Outline]
+    """Never written in the graph: where search is called directly, what is known already of the arms' hits."""
     degraded: Annotated[dict[str, str], merged]
     """Written by the search nodes: why an arm gave nothing."""
     subgraph: Subgraph

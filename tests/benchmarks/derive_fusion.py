@@ -29,7 +29,7 @@ from rag2_memory.records import LexicalDocument
 from rag2_memory.retrieval.fact_relevance import asks_for_relation
 from rag2_memory.retrieval.features import QueryFeatures, query_features
 from rag2_memory.retrieval.fusion import Arm, FusionConfig, fuse, reciprocal_rank_fusion
-from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, link_strength, rank_with_graph
+from rag2_memory.retrieval.graph_ranking import GraphConfig, GraphSlice, follows_links, rank_with_graph
 from rag2_memory.tiers.lexical_tantivy import TantivyLexicalTier
 
 C = TypeVar("C")
@@ -278,7 +278,7 @@ def _relations_near(bench: Bench, named: Iterable[str]) -> Iterator[tuple[str, s
 def graph_ranking(bench: Bench, place: int, ranking: Sequence[tuple[str, float]], part: GraphSlice, config: GraphConfig) -> list[str]:
     named = dict.fromkeys(bench.named[place], 1.0)
     asked = asks_for_relation(bench.features[place].text, DEFAULT_SCHEMA)
-    strength = link_strength(bench.features[place], asks_for_relation=asked)
+    strength = float(follows_links(bench.features[place], asks_for_relation=asked))
     return [key for key, _ in rank_with_graph(dict(ranking), part, query_entities=named, strength=strength, config=config).ranking]
 
 

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.retrieval.features import query_features
 from rag2_memory.retrieval.graph_ranking import (
-    STATEMENT_STRENGTH,
     GraphConfig,
     GraphSlice,
-    link_strength,
+    follows_links,
     personalized_pagerank,
     rank_with_graph,
 )
@@ -130,17 +129,17 @@ def test_relations_lead_from_what_the_query_names_and_the_way_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "asks_for_relation", "strength"),
+    ("query", "asks_for_relation", "linked"),
     [
-        ("Who directed it?", False, 1.0),
-        ("Name its director", False, 1.0),
-        ("One of its lamps?", False, 1.0),
-        ("the lead of Project Alpha", True, 1.0),
-        ("Lamps inhibit growth.", False, STATEMENT_STRENGTH),
+        ("Who directed it?", False, True),
+        ("Name its director", False, True),
+        ("One of its lamps?", False, True),
+        ("the lead of Project Alpha", True, True),
+        ("Lamps inhibit growth.", False, False),
     ],
 )
-def test_a_statement_needs_links_less_than_a_question(query: str, asks_for_relation: bool, strength: float) -> None:
-    assert link_strength(query_features(query), asks_for_relation=asks_for_relation) == strength
+def test_a_question_follows_links_and_a_statement_does_not(query: str, asks_for_relation: bool, linked: bool) -> None:
+    assert follows_links(query_features(query), asks_for_relation=asks_for_relation) == linked
 
 
 def test_strength_scales_what_relations_lead_to() -> None:
