@@ -190,7 +190,12 @@ class KuzuDatabase:
         try:
             yield
         except (RuntimeError, MemoryError) as exc:
-            raise BackendUnavailableError(f"the graph engine {self._name} failed: {exc}") from exc
+            hint = (
+                f" Its limit is {self._buffer_pool_bytes:,} bytes: pass a larger buffer_pool_bytes."
+                if "buffer pool is full" in str(exc)
+                else ""
+            )
+            raise BackendUnavailableError(f"the graph engine {self._name} failed: {exc}{hint}") from exc
 
     def _release(self) -> None:
         """Close the database once every connection has been given back; using one later could end the process."""
