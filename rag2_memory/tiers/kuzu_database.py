@@ -191,7 +191,7 @@ class KuzuDatabase:
             yield
         except (RuntimeError, MemoryError) as exc:
             hint = (
-                f" Its limit is {self._buffer_pool_bytes:,} bytes: pass a larger buffer_pool_bytes."
+                f" Its limit is {self._buffer_pool_bytes:,} bytes: pass a larger `buffer_pool_bytes` to the graph tier."
                 if "buffer pool is full" in str(exc)
                 else ""
             )

@@ -296,6 +296,24 @@ def test_an_engine_failure_is_translated_and_leaves_the_graph_as_it_was(tmp_path
     tier.close()
 
 
+def test_a_full_buffer_pool_is_named_with_what_to_do_and_loses_nothing(tmp_path: Path) -> None:
+    tier = KuzuGraphTier(tmp_path / "graph", driver=DRIVER, buffer_pool_bytes=8 * 1024 * 1024)
+    written = 0
+
+    def write_until_full() -> None:
+        nonlocal written
+        for written in range(0, 100_000, 2_000):
+            tier.upsert([passage(f"p{n}", link(f"p{n}", f"e{n}")) for n in range(written, written + 2_000)])
+
+    with pytest.raises(BackendUnavailableError, match="pass a larger `buffer_pool_bytes` to the graph tier"):
+        write_until_full()
+    tier.close()
+    larger = opened(tmp_path / "graph")
+    assert len(list(larger.ids())) == written > 0
+    larger.upsert([passage("p-next", link("p-next", "e-next"))])
+    larger.close()
+
+
 WRITER = """
 import sys
 from rag2_memory.testing.graph_cases import edge, link, passage
