@@ -89,7 +89,7 @@ def outlines_of(
     """Return the outlines of each arm's first hits, as far as the scope sees them."""
     outlines = dict(known or {})
     missing = {chunk_id for hits in arms.values() for chunk_id, _ in hits[: services.config.arm_depth]} - outlines.keys()
-    return outlines | services.registry.outlines(missing, request.scope, request.as_of)
+    return outlines | services.registry.outlines(missing, request.scope, request.as_of) if missing else outlines
 
 
 def visible_arms(

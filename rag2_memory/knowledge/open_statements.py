@@ -106,7 +106,7 @@ _TIES = re.compile(
     rf"|taught at|competes with|competed with|defeated|starred in|acted in|performed in|ruled out|rejected|chose|selected|certified|approved|insures|insured|introduces|introduced"
     rf"|borders|flows into|flows through|directs|edited|edits) (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s)"
 )
-_EXAMINATION = re.compile(r"\b(?:audit|inspection|assessment|review|survey|examination|penetration test)\b", re.IGNORECASE)
+_EXAMINATION = re.compile(r"\b(?:audit|inspection|assessment|survey|penetration test)\b", re.IGNORECASE)
 _EXAMINED = re.compile(
     rf"(?P<s>{LIST}){GAP}(?:(?:has|have|had|{ADVERB}) )*(?P<phrase>audited|inspected|assessed|examined|reviewed|surveyed|tested|looked (?:at|into|over))\b"
     rf"(?: (?:the )?(?P<o>{LIST})(?! ?[-–]|['’]s))?"
