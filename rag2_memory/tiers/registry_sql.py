@@ -141,6 +141,8 @@ class SqlRegistry(SqlConsolidation):
         for column, value in ((t.documents.c.namespace, namespace), (t.documents.c.uri, uri), (t.documents.c.root, root)):
             if value is not None:
                 conditions.append(column == value)
+        if namespace is None and document_ids is not None:  # the index of document ids begins with the namespace
+            conditions.append(t.documents.c.namespace.in_(select(t.namespaces.c.namespace)))
         parts = [[]] if document_ids is None else list(batched(list(document_ids)))
         for part in parts:
             narrowed = [*conditions, t.documents.c.document_id.in_(part)] if document_ids is not None else conditions

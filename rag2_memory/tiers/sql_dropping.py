@@ -74,8 +74,21 @@ def drop_embeddings(connection: Connection, hashes: Sequence[str]) -> int:
             for key in connection.execute(select(column).where(column.in_(part))).scalars()
         }
         unused = [key for key in part if key not in used]
-        removed += connection.execute(delete(t.embeddings).where(t.embeddings.c.embed_hash.in_(unused))).rowcount
+        for embedder in _embedders(connection):  # the key begins with it: without it every embedding would be read
+            theirs = delete(t.embeddings).where(t.embeddings.c.embedder == embedder, t.embeddings.c.embed_hash.in_(unused))
+            removed += connection.execute(theirs).rowcount
     return removed
+
+
+def _embedders(connection: Connection) -> list[str]:
+    """Return the names of the embedders that have embeddings, each by one step along the key."""
+    found: list[str] = []
+    while True:
+        later = select(func.min(t.embeddings.c.embedder))
+        name = connection.execute(later.where(t.embeddings.c.embedder > found[-1]) if found else later).scalar()
+        if name is None:
+            return found
+        found.append(name)
 
 
 def _drop_edges(connection: Connection, edge_ids: Collection[str]) -> int:

@@ -23,7 +23,7 @@ def publish(connection: Connection, *, now: float, keep_versions: int, keys: Col
     indexes owe their removal.
     """
     owed = exists().where(t.journal.c.document_key == t.documents.c.document_key, t.journal.c.tier.in_(INDEX_TIERS))
-    query = select(t.documents).where(t.documents.c.pending_version.is_not(None), ~owed)
+    query = select(t.documents).where(t.documents.c.pending_version > 0, ~owed)  # not IS NOT NULL, for which SQLite reads every document
     rows = connection.execute(query).all()
     chosen = [row for row in rows if keys is None or row.document_key in keys]
     if not chosen:

@@ -390,13 +390,11 @@ def _readers(connection: Connection, keys: Collection[str]) -> dict[str, frozens
 
 def chunk_vectors(connection: Connection, ids: Collection[str], embedder: str) -> dict[str, NDArray[np.float32]]:
     """Return the cached embeddings of chunks, as far as they are cached."""
-    found: dict[str, NDArray[np.float32]] = {}
-    source = t.chunks.join(t.embeddings, t.embeddings.c.embed_hash == t.chunks.c.embed_hash)
-    for part in batched(list(ids)):
-        query = select(t.chunks.c.chunk_id, t.embeddings.c.vector).select_from(source)
-        for key, blob in connection.execute(query.where(t.chunks.c.chunk_id.in_(part), t.embeddings.c.embedder == embedder)):
-            found[key] = np.frombuffer(blob, dtype="<f4")
-    return found
+    hashes: dict[str, str] = {}
+    for part in batched(list(ids)):  # not one join: for many ids SQLite would start from all embeddings of the embedder
+        hashes |= pairs(connection, select(t.chunks.c.chunk_id, t.chunks.c.embed_hash).where(t.chunks.c.chunk_id.in_(part)))
+    vectors = cached_vectors(connection, list(dict.fromkeys(hashes.values())), embedder)
+    return {chunk_id: vectors[key] for chunk_id, key in hashes.items() if key in vectors}
 
 
 def cached_vectors(connection: Connection, hashes: Sequence[str], embedder: str) -> Mapping[str, NDArray[np.float32]]:
