@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import event
 
@@ -15,6 +16,7 @@ from rag2_memory import AsOf, Scope
 from rag2_memory.errors import SchemaVersionError
 from rag2_memory.testing.registry import RegistryContract
 from rag2_memory.tiers.registry_sql import SqlRegistry
+from rag2_memory.tiers.sql_dropping import drop_embeddings
 
 
 class TestOnDisk(RegistryContract):
@@ -69,3 +71,23 @@ def test_looking_up_ids_never_walks_a_namespace(tmp_path: Path, scope: Scope, as
     connection.close()
     assert any("occurrences_by_chunk" in step for step in steps)
     assert not [step for step in steps if "documents_by" in step or (step.startswith("SCAN") and "json_each" not in step)]
+
+
+def test_no_write_walks_all_embeddings_or_documents(tmp_path: Path) -> None:
+    registry = SqlRegistry(tmp_path / "registry.sqlite")
+    registry.store_vectors({"hash": np.ones(4, dtype=np.float32)}, "model")
+    asked: list[tuple[str, Any]] = []
+    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    registry.chunk_vectors([f"chunk-{number}" for number in range(500)], "model")
+    registry.cached_vectors([f"hash-{number}" for number in range(500)], "model")
+    assert not list(registry.states(document_ids=["a"]))
+    assert registry.publish(now=datetime(2025, 1, 1, tzinfo=timezone.utc), keep_versions=1) == []
+    with registry._engine.begin() as writing:
+        assert drop_embeddings(writing, ["hash"]) == 1
+    registry.close()
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        steps = [row[3] for statement, values in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    connection.close()
+    read_whole = [step for step in steps if step.startswith("SCAN") or step.endswith(("(embedder=?)", "(namespace=?)"))]
+    assert len(steps) >= 5
+    assert not read_whole
