@@ -91,6 +91,7 @@ _DATE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _LISTED_DAY = re.compile(rf"(?:{_WEEKDAY},?\ )?(?P<day>{_DAY})", re.IGNORECASE)
+_WITHOUT_YEAR = re.compile(rf"(?:{_WEEKDAY},?\ )?(?:the\ )?(?:{_DAY}(?:\ of)?[ -]{_MONTH}|{_MONTH}(?:\ (?:the\ )?{_DAY})?)", re.IGNORECASE)
 _JOINED = re.compile(rf"(?:{_TO}|\ and\ )(?:the\ )?", re.IGNORECASE)
 _MAYBE = re.compile(
     r"\d|\b(?:to|yester)day\b|\btomorrow\b|\b(?:last|this|next|past|previous|current|coming|quarter|ago|earlier|back|year|month|week)\b"
@@ -114,7 +115,8 @@ def find_dates(text: str, *, reference: datetime | None, prefer: Prefer = "past"
         return []
     spans = list(_spans(text, reference, prefer))
     for place, (one, other) in enumerate(pairwise(spans)):
-        if one.relative and one.precision in ("day", "month") and not other.relative and _JOINED.fullmatch(text, one.stop, other.begin):
+        joined = not other.relative and _JOINED.fullmatch(text, one.stop, other.begin)
+        if joined and _WITHOUT_YEAR.fullmatch(text, one.begin, one.stop):
             spans[place] = _before(one, other)
     return spans
 
