@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 def dot_products(rows: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Multiply rows, shape (n, d), by a vector, shape (d,), in this thread; returns shape (n,).
 
-    torch's threads spin for a while after an embedding, and BLAS's would wait for them: 2,000 rows of 384 took 2.7 ms by BLAS, 0.2 ms by einsum
-    (20,000: 2.9 and 1.2 ms; two cores).
+    torch's threads spin for a while after an embedding, and BLAS's would wait for them (`bench_cache` times look-ups behind MiniLM).
     """
     return np.asarray(np.einsum("ij,j->i", rows, vector), dtype=np.float32)

@@ -51,8 +51,8 @@ Driver = Literal["kuzu", "ladybug"]
 logger = logging.getLogger(__name__)
 
 BUFFER_POOL_BYTES = 2 * 1024 * 1024 * 1024
-"""A limit, not a reservation: the engine takes what the graph needs, and cannot write when that is more. 256 MiB were full at 470,000 passages, 512 MiB
-held 760,000. The engine's own default is 80 % of the machine's memory."""
+"""A limit, not a reservation: the engine takes what the graph needs, and cannot write when that is more; half a million
+passages need more than 256 MiB (`make bench`, million). The engine's own default is 80 % of the machine's memory."""
 
 PROJECTION = ".projection.npz"
 """What stands after the name of the engine's file in that of the projection; it is used only if the engine's state is the one it was made of."""
