@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Search = Callable[[RecallState, RecallServices], dict[str, Any]]
 
-MERGED = ("arms", "asked", "degraded")
+MERGED = ("arms", "asked", "degraded", "outlines")
 """Keys of which each arm writes its own part."""
 
 STAGES = {"dense": "search_dense", "lexical": "search_lexical", "graph": "walk_graph"}
@@ -48,12 +48,18 @@ def walk_graph(state: RecallState, services: RecallServices) -> dict[str, Any]:
 
 
 def search_arms(state: RecallState, services: RecallServices) -> dict[str, Any]:
-    """Do what the three nodes do, side by side. Reads and writes what they read and write, and the outlines of what dense search found, looked up
-    while the others are still searching."""
-    first, *others = [_started(arm, state, services) for arm in STAGES]
-    found = _finished([first], services)
-    outlines = outlines_of(found.get("arms", {}), request_of(state), services) if found else {}
-    return _joined([found, _finished(others, services)]) | {"outlines": outlines}
+    """Do what the three nodes do, side by side. Reads and writes what they read and write, and the outlines of what was found."""
+    return _finished([_started(arm, state, services, search=_outlined(search)) for arm, search in _SEARCHES.items()], services)
+
+
+def _outlined(search: Search) -> Search:
+    """Let an arm look up the outlines of its hits, beside the other arms."""
+
+    def outlined(state: RecallState, services: RecallServices) -> dict[str, Any]:
+        found = search(state, services)
+        return found | {"outlines": outlines_of(found.get("arms", {}), request_of(state), services)}
+
+    return outlined
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,11 @@ class _Run:
     started: float
 
 
-def _started(arm: str, state: RecallState, services: RecallServices) -> _Run | None:
+def _started(arm: str, state: RecallState, services: RecallServices, *, search: Search | None = None) -> _Run | None:
     """Hand an arm to a worker, if the plan wants it."""
     if arm not in state["plan"].arms or (arm == "graph" and not state["plan"].entities):
         return None
-    return _Run(arm, services.workers.submit(_SEARCHES[arm], state, services), time.perf_counter())
+    return _Run(arm, services.workers.submit(search or _SEARCHES[arm], state, services), time.perf_counter())
 
 
 def _finished(runs: Sequence[_Run | None], services: RecallServices) -> dict[str, Any]:
@@ -81,8 +87,8 @@ def _joined(updates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     joined: dict[str, Any] = {}
     for update in filter(None, updates):
         joined |= {key: value for key, value in update.items() if key not in (*MERGED, "trace")}
-        for key in MERGED:
-            joined[key] = {**joined.get(key, {}), **update.get(key, {})}
+        for key in update.keys() & set(MERGED):
+            joined[key] = {**joined.get(key, {}), **update[key]}
         joined["trace"] = [*joined.get("trace", ()), *update["trace"]]
     return joined
 

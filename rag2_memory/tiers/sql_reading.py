@@ -13,7 +13,7 @@ from sqlalchemy import Connection, FromClause, Integer, Row, Select, and_, bindp
 
 from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, parameters, seen_chunks, seen_versions, sight_of
+from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, at_once, parameters, seen_chunks, seen_versions, sight_of
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
@@ -26,23 +26,25 @@ WINDOW_TURNS = 1
 
 @cache
 def _visible(sight: Sight) -> Select[Any]:
-    return seen_chunks(sight, t.occurrences.c.chunk_id).where(among(t.occurrences.c.chunk_id, "ids"))
+    column = t.occurrences.c.chunk_id
+    return at_once(seen_chunks(sight, column).where(among(column, "ids")), column)
 
 
 def visible(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
     """Return those chunk ids that the scope sees."""
-    return set(connection.execute(_visible(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalars())
+    rows = connection.execute(_visible(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalar_one()
+    return {chunk_id for (chunk_id,) in rows}
 
 
 @cache
 def _outlines(sight: Sight) -> Select[Any]:
     columns = (t.occurrences.c.chunk_id, t.versions.c.title, t.occurrences.c.tokens)
-    return seen_chunks(sight, *columns).where(among(t.occurrences.c.chunk_id, "ids"))
+    return at_once(seen_chunks(sight, *columns).where(among(t.occurrences.c.chunk_id, "ids")), *columns)
 
 
 def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
     """Return title and length of those chunks that the scope sees."""
-    rows = connection.execute(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).all()
+    rows = connection.execute(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalar_one()
     return {chunk_id: Outline(title, tokens) for chunk_id, title, tokens in rows}
 
 
@@ -58,13 +60,14 @@ def size(connection: Connection, namespace: str) -> int:
 
 @cache
 def _visible_ids(sight: Sight) -> Select[Any]:
-    return select(all_seen_chunks(sight).subquery().c.chunk_id).limit(bindparam("limit", type_=Integer))
+    first = select(all_seen_chunks(sight).subquery().c.chunk_id).limit(bindparam("limit", type_=Integer)).subquery()
+    return at_once(select(first), first.c.chunk_id)
 
 
 def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> tuple[str, ...] | None:
     """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
     values = parameters(scope, as_of) | {"limit": limit + 1}
-    found = tuple(connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalars())
+    found = tuple(chunk_id for (chunk_id,) in connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalar_one())
     return None if len(found) > limit else found
 
 

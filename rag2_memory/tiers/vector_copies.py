@@ -30,8 +30,10 @@ TINY = float(np.finfo(np.float32).tiny)
 
 def best_hits(scored: Iterable[tuple[str, float]], k: int) -> list[Hit]:
     """Return the k best by score, then by id; scores are held within [-1, 1]."""
-    ranked = sorted((-round(min(1.0, max(-1.0, score)), SCORE_DECIMALS), key) for key, score in scored)
-    return [Hit(key, -negated) for negated, key in ranked[:k]]
+    pairs = list(scored)
+    negated = -np.clip([score for _, score in pairs], -1.0, 1.0).round(SCORE_DECIMALS)
+    ranked = sorted(zip(negated.tolist(), (key for key, _ in pairs), strict=True))
+    return [Hit(key, -score) for score, key in ranked[:k]]
 
 
 class Selection(NamedTuple):

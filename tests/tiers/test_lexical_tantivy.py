@@ -253,6 +253,14 @@ def test_more_namespaces_than_stay_open_are_all_searched(tmp_path: Path, monkeyp
     tier.close()
 
 
+@pytest.mark.parametrize("ids", [("", "a", "é" * 20), ("x" * 40, "x" * 41, "x" * 400), ("nul\0", "nul", "\0"), ("x" * 41, "x" * 42)])
+def test_ids_of_every_length_come_back_whole(tmp_path: Path, ids: Sequence[str]) -> None:
+    tier = TantivyLexicalTier(tmp_path)
+    tier.upsert([document(name, "the same words") for name in ids])
+    assert sorted(tier.ids()) == sorted(ids)
+    assert {hit.id for hit in tier.search("words", k=10, namespace="default")} == set(ids)
+
+
 def test_documents_of_another_analyser_show_as_stale(tmp_path: Path) -> None:
     tier = TantivyLexicalTier(tmp_path)
     tier.upsert([document("a", "Häuser"), document("b", "Haus")])
