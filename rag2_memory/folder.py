@@ -24,6 +24,9 @@ Tier = TypeVar("Tier")
 FILES: dict[TierName, str] = {"vector": "vector", "lexical": "lexical", "graph": "graph.kuzu", "cache": "cache.sqlite"}
 """Where each index lives inside the folder; any of them may be deleted while the memory is closed, and is rebuilt."""
 
+CONTEXTS_PER_WRITE = 16
+"""Contexts that the cache gathers before it writes them: each would take half a millisecond of its recall, and a crash only has them computed again."""
+
 LOST = "lost-"
 """Begins the name of the note that an index was lost."""
 
@@ -107,6 +110,7 @@ class MemoryFolder:
                 max_entries=config.cache_max_entries,
                 max_bytes=config.cache_max_bytes,
                 ttl_seconds=config.cache_ttl_seconds,
+                puts_per_write=CONTEXTS_PER_WRITE,
                 clock=lambda: clock().timestamp(),
             ),
         )

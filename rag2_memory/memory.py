@@ -460,24 +460,29 @@ class Memory:
                 "format": format,
                 "max_stale_seconds": max_stale_seconds,
             }
-            asked, known = request_of(cast("RecallState", request)), list[RecallContext]()
+            asked, known, since = request_of(cast("RecallState", request)), list[RecallContext](), None
             if self.services.cache is not None:  # asked here, for a hit takes less time than LangGraph does
                 found, record = looked_up(asked, self.services)
                 if found is not None and found.entry is not None:
                     context: Context = cache_access.context_of(found.entry, asked)
                     return replace(context, trace={**context.trace, "stages": [record]})
                 known.append(RecallContext(looked_up=LookedUp(found, record)))
-            state = self._undisturbed(lambda: self.graph.invoke(request, context=known.pop() if known else None), scope)
+                since = found.generation if found is not None else None
+            state = self._undisturbed(lambda: self.graph.invoke(request, context=known.pop() if known else None), scope, since=since)
             context = state["context"]
             return replace(context, trace={**context.trace, "stages": state["trace"]})
 
-    def _undisturbed(self, read: Callable[[], Mapping[str, Any]], scope: Scope | None) -> Mapping[str, Any]:
-        """Read, again while a version was published meanwhile: indexes and registry were then asked on different sides of it."""
+    def _undisturbed(self, read: Callable[[], Mapping[str, Any]], scope: Scope | None, *, since: int | None = None) -> Mapping[str, Any]:
+        """Read, again while a version was published meanwhile: indexes and registry were then asked on different sides of it.
+
+        `since` is the generation where it was read already.
+        """
         namespace = scope.namespace if isinstance(scope, Scope) else DEFAULT_NAMESPACE
+        generation = self.services.registry.generation(namespace) if since is None else since
         for _ in range(READ_ATTEMPTS):
+            before, state = generation, read()
             generation = self.services.registry.generation(namespace)
-            state = read()
-            if self.services.registry.generation(namespace) == generation:
+            if generation == before:
                 break
         return state
 

@@ -9,18 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag2_memory.errors import BackendUnavailableError, CorruptIndexError, InvalidRequestError
-from rag2_memory.records import CacheEntry, CacheStatistics, Dependencies, Watchlist
+from rag2_memory.records import CacheEntry, CacheStatistics, Watchlist
+from rag2_memory.tiers import cache_rows
 from rag2_memory.tiers.base import CacheTier
-from rag2_memory.tiers.cache_columns import CacheColumns, ColumnEntry
-from rag2_memory.types import Hit
+from rag2_memory.tiers.cache_columns import CacheColumns
+from rag2_memory.tiers.cache_rows import Record
 
 SCHEMA_VERSION = 2
 """Kept in the file's `user_version`; a file of another version is emptied, since everything in it can be computed again."""
@@ -28,28 +27,11 @@ SCHEMA_VERSION = 2
 PENDING_USES = 1_024
 """Uses remembered in the process before they are written; a crash forgets them, which only ages an entry."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, partition TEXT NOT NULL, used INTEGER NOT NULL,
-    expires REAL NOT NULL, size INTEGER NOT NULL, created REAL NOT NULL, vector BLOB NOT NULL, watches BLOB NOT NULL, reach TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS contents (
-    id INTEGER PRIMARY KEY, query TEXT NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, evidence TEXT NOT NULL,
-    dependencies TEXT NOT NULL, payload TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS outcomes (name TEXT PRIMARY KEY, count INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL);
-"""
-_INDEXED = "key, namespace, partition, used, expires, size, vector, watches, reach"
-_WHOLE = (
-    "key, namespace, partition, expires, size, created, vector, watches, reach, query, tokens, seconds, evidence, dependencies, payload"
-)
-_ONE = f"SELECT {_WHOLE} FROM entries JOIN contents USING (id) WHERE key = ?"
-
 
 class SemanticCache(CacheTier):
     """Contexts by exact key and by cosine of the query, bounded by entries, bytes and age, least recently used first to go.
 
-    The file may lose the latest puts when the machine loses power, but never an invalidation. Vectors of another length than those held come from
+    A crash may lose the latest puts, but never an invalidation. Vectors of another length than those held come from
     another embedder, whose requests have other partitions: putting one empties the cache.
     """
 
@@ -60,6 +42,7 @@ class SemanticCache(CacheTier):
         max_entries: int = 10_000,
         max_bytes: int = 256 * 1024 * 1024,
         ttl_seconds: float = 7 * 24 * 3600.0,
+        puts_per_write: int = 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open a cache; nothing is read before the first use.
@@ -69,21 +52,27 @@ class SemanticCache(CacheTier):
             max_entries: Entries kept, at least 1.
             max_bytes: Bytes kept, counting payloads, vectors and what coherence needs.
             ttl_seconds: Age at which an entry is no longer served, above 0.
+            puts_per_write: Entries gathered before they are written in one transaction, at least 1. A process that ends without `close` forgets those
+                that are not yet written.
             clock: Seconds since 1970.
 
         Raises:
             InvalidRequestError: If a bound is not positive.
         """
-        for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes), ("ttl_seconds", ttl_seconds)):
+        bounds = {"max_entries": max_entries, "max_bytes": max_bytes, "ttl_seconds": ttl_seconds, "puts_per_write": puts_per_write}
+        for name, bound in bounds.items():
             if bound <= 0:
                 raise InvalidRequestError(
                     f"got {name}={bound!r}; needed a positive number. To do without a cache pass cache=False to Memory.open."
                 )
         self._path = Path(path) if path is not None else None
         self._max_entries, self._max_bytes, self._ttl, self._clock = max_entries, max_bytes, ttl_seconds, clock
+        self._puts_per_write = puts_per_write
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._columns: CacheColumns | None = None
+        self._unwritten: dict[str, Record] = {}
+        self._dropped: set[str] = set()  # keys whose rows are still in the file
         self._uses: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._saved: dict[str, tuple[int, float]] = {}
@@ -91,71 +80,42 @@ class SemanticCache(CacheTier):
 
     def get(self, key: str) -> CacheEntry | None:
         with self._engine() as db:
-            row = db.execute(_ONE, (key,)).fetchone()
-            if row is None or row[3] <= self._clock():
+            record = self._held(key, db)
+            if record is None or record.expires <= self._clock():
                 return None
             self._use(key, db)
-            return _entry(row)
+            return record.entry
 
     def nearest(self, vector: NDArray[np.float32], *, partition: str, k: int, minimum: float = -1.0) -> list[tuple[CacheEntry, float]]:
         with self._engine() as db:
             columns = self._loaded(db)
             found = columns.nearest(np.asarray(vector, dtype=np.float32), partition=partition, k=k, minimum=minimum, now=self._clock())
-            rows = {key: db.execute(_ONE, (key,)).fetchone() for key, _ in found}
-            return [(_entry(rows[key]), score) for key, score in found if rows[key] is not None]
+            records = [(self._held(key, db), score) for key, score in found]
+            return [(record.entry, score) for record, score in records if record is not None]
 
     def put(self, entry: CacheEntry) -> None:
         now = self._clock()
-        created = entry.created_at.timestamp() if entry.created_at else now
-        vector = np.asarray(entry.vector, dtype=np.float32)
-        watches = np.asarray(entry.dependencies.watches, dtype=np.uint32)
-        reach = json.dumps([dict(entry.dependencies.floors), sorted(entry.dependencies.principals)])
-        texts = (entry.query, json.dumps(entry.evidence), _dependencies_json(entry.dependencies), entry.payload)
-        size = (
-            sum(len(text.encode()) for text in (entry.key, entry.namespace, entry.partition, reach, *texts))
-            + vector.nbytes
-            + watches.nbytes
-        )
-        expires = created + self._ttl
-        if entry.dependencies.valid_until is not None:
-            expires = min(expires, entry.dependencies.valid_until.timestamp())
+        record = Record.of(entry, now=now, ttl=self._ttl, used=self._next_tick())
         with self._engine() as db:
             columns = self._loaded(db)
-            if vector.size and columns.dimensions not in (0, vector.size):
+            if record.vector.size and columns.dimensions not in (0, record.vector.size):
                 self._empty(db)
                 columns = self._loaded(db)
-            self._make_room(entry.key, size, now, db)
-            if size <= self._max_bytes and expires > now:
-                row = (entry.key, entry.namespace, entry.partition, self._next_tick(), expires, size)
-                held = (*row, created, vector.tobytes(), watches.tobytes(), reach)
-                added = db.execute(f"INSERT INTO entries VALUES (NULL, {', '.join('?' * len(held))})", held).lastrowid
-                query, evidence, dependencies, payload = texts
-                contents = (added, query, entry.tokens, entry.seconds, evidence, dependencies, payload)
-                db.execute(f"INSERT INTO contents VALUES ({', '.join('?' * len(contents))})", contents)
-                columns.add(
-                    ColumnEntry(
-                        key=entry.key,
-                        namespace=entry.namespace,
-                        partition=entry.partition,
-                        used=row[3],
-                        expires=expires,
-                        size=size,
-                        vector=vector,
-                        watches=watches,
-                        floors=entry.dependencies.floors,
-                        principals=entry.dependencies.principals,
-                    )
-                )
+            self._make_room(entry.key, record.size, now, db)
+            if record.size <= self._max_bytes and record.expires > now:
+                self._unwritten[entry.key] = record
+                columns.add(record.columns())
                 self._counts["stored"] += 1
-            self._flush(db)
+            if max(len(self._unwritten), len(self._dropped)) >= self._puts_per_write:
+                self._flush(db)
 
     def invalidate(self, keys: Collection[str]) -> int:
         with self._engine() as db:
             columns = self._loaded(db)
             present = [key for key in set(keys) if key in columns]
-            if present:
+            if present or self._dropped:
                 db.execute("PRAGMA synchronous = FULL")
-                self._remove(present, db)
+                self._remove(present, columns)
                 self._counts["invalidated"] += len(present)
                 self._flush(db)
                 db.execute("PRAGMA synchronous = NORMAL")
@@ -164,14 +124,15 @@ class SemanticCache(CacheTier):
 
     def entries(self, *, namespace: str | None = None) -> Iterator[CacheEntry]:
         with self._engine() as db:
+            self._flush(db)
             where = "expires > ?" if namespace is None else "expires > ? AND namespace = ?"
             bound = (self._clock(),) if namespace is None else (self._clock(), namespace)
             keys = [key for (key,) in db.execute(f"SELECT key FROM entries WHERE {where} ORDER BY key", bound)]
         for key in keys:
             with self._engine() as db:
-                row = db.execute(_ONE, (key,)).fetchone()
-            if row is not None:
-                yield _entry(row)
+                record = self._held(key, db)
+            if record is not None:
+                yield record.entry
 
     def watchlist(self) -> Watchlist:
         with self._engine() as db:
@@ -256,7 +217,7 @@ class SemanticCache(CacheTier):
             if version not in (0, SCHEMA_VERSION):
                 for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                     db.execute(f'DROP TABLE "{table}"')
-            db.executescript(_SCHEMA)
+            db.executescript(cache_rows.SCHEMA)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.commit()
         except sqlite3.Error:
@@ -268,7 +229,7 @@ class SemanticCache(CacheTier):
         if self._connection is not None:
             self._connection.close()
         self._connection = self._columns = None
-        self._uses.clear()
+        self._forget_unwritten()
 
     def _abandon(self) -> None:
         """Drop what a failed statement may have left half done; the next call reads the file anew."""
@@ -279,26 +240,20 @@ class SemanticCache(CacheTier):
         elif self._connection is not None:
             self._connection.rollback()
             self._columns = None
+            self._forget_unwritten()
+
+    def _forget_unwritten(self) -> None:
+        self._unwritten.clear()
+        self._dropped.clear()
+        self._uses.clear()
 
     def _loaded(self, db: sqlite3.Connection) -> CacheColumns:
         if self._columns is None:
             columns = CacheColumns()
-            for key, namespace, partition, used, expires, size, vector, watches, reach in db.execute(f"SELECT {_INDEXED} FROM entries"):
-                floors, principals = json.loads(reach)
-                columns.add(
-                    ColumnEntry(
-                        key=key,
-                        namespace=namespace,
-                        partition=partition,
-                        used=self._uses.get(key, used),
-                        expires=expires,
-                        size=size,
-                        vector=np.frombuffer(vector, dtype=np.float32),
-                        watches=np.frombuffer(watches, dtype=np.uint32),
-                        floors=floors,
-                        principals=frozenset(principals),
-                    )
-                )
+            for row in db.execute(cache_rows.ALL_COLUMNS):
+                columns.add(cache_rows.column_entry(row))
+            for key, tick in self._uses.items():
+                columns.use(key, tick)
             self._columns = columns
         return self._columns
 
@@ -306,26 +261,32 @@ class SemanticCache(CacheTier):
         db.execute("DELETE FROM entries")
         db.execute("DELETE FROM contents")
         db.commit()
-        self._uses.clear()
+        self._forget_unwritten()
         self._columns = CacheColumns()
+
+    def _held(self, key: str, db: sqlite3.Connection) -> Record | None:
+        """Return an entry as the process or the file holds it."""
+        if key in self._unwritten or key in self._dropped:
+            return self._unwritten.get(key)
+        row = db.execute(cache_rows.ONE, (key,)).fetchone()
+        return None if row is None else Record.read(row)
 
     def _make_room(self, key: str, size: int, now: float, db: sqlite3.Connection) -> None:
         """Remove what an entry of this key and size replaces, what is past its time, and what goes beyond the bounds."""
         columns = self._loaded(db)
         gone = columns.expired(now)
-        self._remove([*gone, key], db)
+        self._remove([*gone, key], columns)
         evicted = []
         if size <= self._max_bytes:
             evicted = columns.least_recently_used(max_entries=self._max_entries - 1, max_bytes=self._max_bytes - size)
-            self._remove(evicted, db)
+            self._remove(evicted, columns)
         self._counts.update({"expired": len(gone), "evicted": len(evicted)})
 
-    def _remove(self, keys: Sequence[str], db: sqlite3.Connection) -> None:
-        columns = self._loaded(db)
-        held = [(key,) for key in keys if columns.discard(key)]
-        db.executemany("DELETE FROM contents WHERE id = (SELECT id FROM entries WHERE key = ?)", held)
-        db.executemany("DELETE FROM entries WHERE key = ?", held)
-        for (key,) in held:
+    def _remove(self, keys: Sequence[str], columns: CacheColumns) -> None:
+        """Remove entries; their rows go with the next flush."""
+        for key in keys:
+            if columns.discard(key) and self._unwritten.pop(key, None) is None:
+                self._dropped.add(key)
             self._uses.pop(key, None)
 
     def _wipe(self, db: sqlite3.Connection) -> None:
@@ -344,7 +305,9 @@ class SemanticCache(CacheTier):
             self._flush(db)
 
     def _flush(self, db: sqlite3.Connection) -> None:
-        """Write the uses and counts gathered since the last time, together with the caller's transaction."""
+        """Write in one transaction what was gathered since the last time: removals, entries, uses, counts."""
+        cache_rows.delete(db, self._dropped)
+        cache_rows.insert(db, self._unwritten.values())
         db.executemany("UPDATE entries SET used = ? WHERE key = ?", [(tick, key) for key, tick in self._uses.items()])
         db.executemany(
             "INSERT INTO outcomes VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
@@ -352,45 +315,6 @@ class SemanticCache(CacheTier):
             [(name, count, *self._saved.get(name, (0, 0.0))) for name, count in self._counts.items()],
         )
         db.commit()
-        self._uses.clear()
+        self._forget_unwritten()
         self._counts.clear()
         self._saved.clear()
-
-
-def _entry(row: Sequence[Any]) -> CacheEntry:
-    key, namespace, partition, _, size, created, vector, watches, reach, query, tokens, seconds, evidence, dependencies, payload = row
-    floors, principals = json.loads(reach)
-    fields = json.loads(dependencies)
-    until = fields["valid_until"]
-    return CacheEntry(
-        key=key,
-        namespace=namespace,
-        partition=partition,
-        query=query,
-        vector=tuple(np.frombuffer(vector, dtype=np.float32).tolist()),
-        payload=payload,
-        evidence=tuple(json.loads(evidence)),
-        dependencies=Dependencies(
-            generation=fields["generation"],
-            floors=floors,
-            watches=tuple(np.frombuffer(watches, dtype=np.uint32).tolist()),
-            principals=frozenset(principals),
-            nearest=tuple(Hit(*hit) for hit in fields["nearest"]),
-            valid_until=None if until is None else datetime.fromisoformat(until),
-        ),
-        created_at=datetime.fromtimestamp(created, timezone.utc),
-        tokens=tokens,
-        seconds=seconds,
-        size_bytes=size,
-    )
-
-
-def _dependencies_json(dependencies: Dependencies) -> str:
-    """Write what stands in no column of its own."""
-    return json.dumps(
-        {
-            "generation": dependencies.generation,
-            "nearest": [(hit.id, hit.score) for hit in dependencies.nearest],
-            "valid_until": None if dependencies.valid_until is None else dependencies.valid_until.isoformat(),
-        }
-    )

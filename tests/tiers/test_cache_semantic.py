@@ -6,7 +6,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from rag2_memory.testing.cache import CacheContract, PersistentCacheContract, di
 from rag2_memory.tiers import cache_columns
 from rag2_memory.tiers.cache_columns import CacheColumns, ColumnEntry
 from rag2_memory.tiers.cache_semantic import SemanticCache
+from rag2_memory.types import Hit
 
 
 class TestOnDisk(PersistentCacheContract):
@@ -51,7 +54,9 @@ class TestInMemory(CacheContract):
             cache.close()
 
 
-@pytest.mark.parametrize("bounds", [{"max_entries": 0}, {"max_bytes": -1}, {"ttl_seconds": 0.0}], ids=lambda bounds: next(iter(bounds)))
+@pytest.mark.parametrize(
+    "bounds", [{"max_entries": 0}, {"max_bytes": -1}, {"ttl_seconds": 0.0}, {"puts_per_write": 0}], ids=lambda bounds: next(iter(bounds))
+)
 def test_a_bound_that_is_not_positive_is_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match=next(iter(bounds))):
         SemanticCache(None, **bounds)
@@ -110,6 +115,50 @@ def test_a_killed_process_loses_no_invalidation(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 9
     cache = SemanticCache(path)
     assert keys_of(cache) <= {"a", "c"}
+    cache.close()
+
+
+def test_what_is_not_yet_written_is_found_and_replaced_and_can_be_invalidated(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    cache = SemanticCache(path)
+    cache.put(entry("a", payload="old"))
+    cache.close()
+    cache = SemanticCache(path, puts_per_write=10)
+    cache.put(entry("a", payload="new"))
+    cache.put(entry("b"))
+    found = cache.get("a")
+    assert found is not None
+    assert found.payload == "new"
+    assert {each.key for each, _ in cache.nearest(direction(0), partition="p", k=5)} == {"a", "b"}
+    assert cache.invalidate(["a"]) == 1
+    assert cache.get("a") is None
+    cache.close()
+    cache = SemanticCache(path)
+    assert keys_of(cache) == {"b"}
+    cache.close()
+
+
+def test_an_entry_reads_the_same_before_and_after_it_was_written(tmp_path: Path) -> None:
+    cache = SemanticCache(tmp_path / "cache.sqlite", puts_per_write=10)
+    depends = Dependencies(generation=3, floors={"chunks": 0.5}, watches=(1, 2), principals=frozenset({"ada"}), nearest=(Hit("c", 0.25),))
+    cache.put(entry("a", dependencies=depends, evidence=("c",), created_at=datetime.fromtimestamp(time.time() - 5.5, timezone.utc)))
+    before = cache.get("a")
+    assert cache.statistics().entries == 1
+    assert cache.get("a") == before
+    cache.close()
+
+
+def test_an_invalidation_takes_evicted_entries_out_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    cache = SemanticCache(path, max_entries=2, puts_per_write=10)
+    for key in "ab":
+        cache.put(entry(key))
+    cache.statistics()
+    cache.put(entry("c"))  # evicts a; its row is still there
+    cache.invalidate([])
+    with sqlite3.connect(path) as db:
+        assert {key for (key,) in db.execute("SELECT key FROM entries")} == {"b", "c"}
+    db.close()
     cache.close()
 
 
