@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rag2_memory.ingestion.stated_aliases import StatedAliases, joined_by_alias
-from rag2_memory.knowledge.resolution import STATED_ALIAS, BlockIndex, MergeProposal, Profile, resolve
+from rag2_memory.knowledge.resolution import MAX_BLOCK, STATED_ALIAS, MergeProposal, Profile, blocking_keys, resolve
 from rag2_memory.records import EntityUse, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
 
@@ -22,7 +22,6 @@ class EntityResolver:
 
     registry: RegistryTier
     clock: Callable[[], datetime]
-    _known: dict[str, BlockIndex] = field(default_factory=dict)
     _aliases: dict[str, StatedAliases] = field(default_factory=dict)
 
     def resolve_new(self, namespace: str) -> int:
@@ -36,8 +35,7 @@ class EntityResolver:
             if superseded:
                 self.registry.retract_merges(superseded)
             self.registry.record_merges(decisions, now=self.clock())
-            self.registry.mark_compared([profile.entity.id for profile in fresh])
-            self._known[namespace].add(fresh)
+            self.registry.mark_compared(namespace, {profile.entity.id: blocking_keys(profile) for profile in fresh})
             logged += len(decisions)
         return logged
 
@@ -48,13 +46,12 @@ class EntityResolver:
 
     def _decided(self, namespace: str, uses: list[EntityUse]) -> tuple[list[Profile], list[MergeRecord]]:
         """Return profiles of entities that were not compared yet, and what is new to the log about them: a pair that waits for review may be merged by now."""
-        if namespace not in self._known:
+        if namespace not in self._aliases:
             self._aliases[namespace] = StatedAliases(namespace, self.registry.stated_aliases(namespace))
-            self._known[namespace] = self._index(namespace)
         else:
             self._aliases[namespace].take(self.registry.stated_aliases(namespace, compared=False))
         fresh = self._profiles(namespace, uses)
-        existing = self._profiles(namespace, self.registry.entity_uses(namespace, ids=self._known[namespace].candidates(fresh)))
+        existing = self._profiles(namespace, self._sharing(namespace, fresh))
         log = self.registry.merges(namespace)
         refused = {frozenset((record.kept_id, record.absorbed_id)) for record in log if record.decision in ("rejected", "undone")}
         proposals = resolve(fresh, existing, rejected=refused)
@@ -67,13 +64,11 @@ class EntityResolver:
         ]
         return fresh, [_record(namespace, proposal) for proposal in new]
 
-    def _index(self, namespace: str) -> BlockIndex:
-        """Index the entities that were compared before."""
-        index, last = BlockIndex(), ""
-        while uses := self.registry.entity_uses(namespace, compared=True, after=last, limit=COMPARED_AT_ONCE):
-            index.add(self._profiles(namespace, uses))
-            last = uses[-1].entity.id
-        return index
+    def _sharing(self, namespace: str, fresh: Sequence[Profile]) -> list[EntityUse]:
+        """Return the entities that were compared before and share a key with any of these."""
+        keys = {key for profile in fresh for key in blocking_keys(profile)}
+        found = self.registry.sharing_blocks(namespace, keys, limit=MAX_BLOCK)
+        return self.registry.entity_uses(namespace, ids=found - {profile.entity.id for profile in fresh})
 
     def withdraw_unfounded(self, namespace: str) -> list[MergeRecord]:
         """Take back merges that rested on a stated alias which no open document states any longer; their entities are compared again."""
@@ -90,7 +85,6 @@ class EntityResolver:
 
     def forget(self, namespace: str) -> None:
         """Drop what is held of a namespace; the next comparison reads it anew."""
-        self._known.pop(namespace, None)
         self._aliases.pop(namespace, None)
 
     def _profiles(self, namespace: str, uses: Iterable[EntityUse]) -> list[Profile]:

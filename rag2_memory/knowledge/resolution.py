@@ -211,32 +211,6 @@ def _alias_holds(one: Profile, other: Profile) -> bool:
     return any(len(word) > 2 for word in set(thing_tokens(short)) & set(thing_tokens(long)))
 
 
-class BlockIndex:
-    """Ids of entities by blocking key: finds those that new ones must be compared with. About 120 bytes per key, however much is known of an entity."""
-
-    def __init__(self) -> None:
-        self._alone: dict[int, str] = {}
-        """Hash of a key → the one entity that has it, as is the case for nearly all."""
-        self._blocks: dict[int, set[str]] = {}
-
-    def add(self, profiles: Iterable[Profile]) -> None:
-        """Take entities in."""
-        for profile in profiles:
-            for key in map(hash, blocking_keys(profile)):
-                if key in self._blocks:
-                    self._blocks[key].add(profile.entity.id)
-                elif self._alone.setdefault(key, profile.entity.id) != profile.entity.id:
-                    self._blocks[key] = {self._alone.pop(key), profile.entity.id}
-
-    def candidates(self, profiles: Collection[Profile]) -> list[str]:
-        """Return the ids of entities that share a key with any of these, themselves left out, in order."""
-        own = {profile.entity.id for profile in profiles}
-        keys = {hash(key) for profile in profiles for key in blocking_keys(profile)}
-        found = {self._alone[key] for key in keys & self._alone.keys()}
-        found.update(*(block for key in keys & self._blocks.keys() if len(block := self._blocks[key]) <= MAX_BLOCK))
-        return sorted(found - own)
-
-
 def canonical_ids(proposals: Iterable[MergeProposal]) -> dict[str, str]:
     """Return absorbed id → kept id of the merges, followed to the end of each chain."""
     parents = {proposal.absorbed_id: proposal.kept_id for proposal in proposals if proposal.decision == "merge"}

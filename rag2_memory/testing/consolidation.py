@@ -95,7 +95,7 @@ class ConsolidationContract:
 
     def test_a_later_reading_completes_the_earlier_one(self, registry: RegistryTier) -> None:
         chunk = self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "ada", "zanzibar"))
-        registry.mark_compared(["default:ada", "default:zanzibar"])
+        registry.mark_compared("default", {"default:ada": [], "default:zanzibar": []})
         RegistryContract().settle(registry)
         later = stating(chunk, "ada", "zanzibar", extractor="two")
         typed = replace(later, mentions=tuple(replace(m, type="Place", properties={"size": 3}) for m in later.mentions))
@@ -164,7 +164,7 @@ class ConsolidationContract:
 
     def test_a_new_alias_has_its_entity_compared_again(self, registry: RegistryTier) -> None:
         self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "tea"))
-        registry.mark_compared(["default:tea"])
+        registry.mark_compared("default", {"default:tea": []})
         self.publish(registry, "b", knowledge=mentioning(chunk_id("b", "b"), "tea", properties={"aliases": ["Cha"]}))
         assert [use.entity.id for use in registry.entity_uses("default", compared=False)] == ["default:tea"]
         assert registry.stated_aliases("default", compared=True) == {}
@@ -183,9 +183,26 @@ class ConsolidationContract:
         assert registry.entity_uses("default", after="default:ada", limit=1) == everyone[1:2]
         assert registry.entity_uses("default", ids=["default:zanzibar", "default:ada", "default:nobody"]) == [everyone[0], everyone[2]]
         assert registry.entity_uses("default", ids=[]) == registry.entity_uses("elsewhere") == []
-        registry.mark_compared(["default:tea"])
+        registry.mark_compared("default", {"default:tea": []})
         assert registry.entity_uses("default", compared=True) == everyone[1:2]
         assert registry.entity_uses("default", compared=False) == [everyone[0], everyone[2]]
+
+    def test_compared_entities_are_found_by_the_keys_they_share(self, registry: RegistryTier) -> None:
+        self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "tea", "cha", "ada"))
+        registry.mark_compared("default", {"default:tea": ["hot", "drink"], "default:cha": ["drink"]})
+        registry.mark_compared("default", {"default:tea": ["drink", "leaf"], "default:ada": ["drink"]})
+        assert registry.sharing_blocks("default", ["hot", "leaf", "cold"], limit=2) == {"default:tea"}
+        assert registry.sharing_blocks("default", ["drink"], limit=3) == {"default:tea", "default:cha", "default:ada"}
+        assert registry.sharing_blocks("default", ["drink", "hot"], limit=2) == {"default:tea"}
+        assert registry.sharing_blocks("elsewhere", ["drink"], limit=3) == registry.sharing_blocks("default", [], limit=3) == set()
+
+    def test_an_entity_that_loses_a_mention_is_compared_again_under_what_is_left(self, registry: RegistryTier) -> None:
+        self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "tea", "cha"))
+        self.publish(registry, "b", knowledge=mentioning(chunk_id("b", "b"), "tea"))
+        registry.mark_compared("default", {"default:tea": ["hot"], "default:cha": ["hot"]})
+        registry.purge(document_key("default", "a"), receipt_id="r", digest="d", now=START)
+        assert registry.sharing_blocks("default", ["hot"], limit=9) == set()
+        assert [use.entity.id for use in registry.entity_uses("default", compared=False)] == ["default:tea"]
 
     def test_a_retracted_merge_leaves_no_trace_and_is_decided_anew(self, registry: RegistryTier) -> None:
         chunk = self.publish(registry, "a", knowledge=mentioning(chunk_id("a", "a"), "tea", "cha"))
@@ -194,7 +211,7 @@ class ConsolidationContract:
         )
         before = registry.graph_passages([chunk])
         (merge,) = registry.record_merges([decision], now=START)
-        registry.mark_compared(["default:tea", "default:cha"])
+        registry.mark_compared("default", {"default:tea": [], "default:cha": []})
         assert registry.graph_passages([chunk]) != before
         registry.retract_merges([merge])
         assert registry.merges("default") == []

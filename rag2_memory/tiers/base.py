@@ -518,8 +518,12 @@ class RegistryTier(ConsolidationTier):
         """
 
     @abstractmethod
-    def mark_compared(self, entity_ids: Collection[str]) -> None:
-        """Note that resolution has looked at entities."""
+    def mark_compared(self, namespace: str, blocks: Mapping[str, Collection[str]]) -> None:
+        """Note that resolution has looked at entities, and the keys under which it finds each of them again."""
+
+    @abstractmethod
+    def sharing_blocks(self, namespace: str, keys: Collection[str], *, limit: int) -> set[str]:
+        """Return the entities noted under any of some keys. A key that more than `limit` share leads to nobody."""
 
     @abstractmethod
     def entities(self, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:

@@ -354,10 +354,13 @@ class SqlRegistry(SqlConsolidation):
         with self._reading() as connection:
             return sql_graph.entity_uses(connection, namespace, compared=compared, ids=ids, after=after, limit=limit)
 
-    def mark_compared(self, entity_ids: Collection[str]) -> None:
+    def mark_compared(self, namespace: str, blocks: Mapping[str, Collection[str]]) -> None:
         with self._writing() as connection:
-            for part in batched(sorted(entity_ids)):
-                connection.execute(update(t.entities).where(t.entities.c.entity_id.in_(part)).values(compared=True))
+            sql_graph.mark_compared(connection, namespace, blocks)
+
+    def sharing_blocks(self, namespace: str, keys: Collection[str], *, limit: int) -> set[str]:
+        with self._reading() as connection:
+            return sql_graph.sharing_blocks(connection, namespace, keys, limit=limit)
 
     def entities(self, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:
         with self._reading() as connection:

@@ -107,8 +107,10 @@ class SqlConsolidation(RegistryTier):
 
     def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, list[frozenset[str]]]:
         query = select(t.mentions.c.entity_id, t.documents.c.document_key, t.mentions.c.properties).where(
-            t.entities.c.namespace == namespace,
+            t.entities.c.namespace.concat("")
+            == namespace,  # an expression that no index holds: few mentions have properties, all have a namespace
             t.mentions.c.entity_id == t.entities.c.entity_id,
+            t.HAS_PROPERTIES,
             t.mentions.c.properties.contains(f'"{d.ALIASES}"'),
             _OPEN_CHUNK,
         )

@@ -100,16 +100,18 @@ def _drop_edges(connection: Connection, edge_ids: Collection[str]) -> int:
 
 
 def _drop_or_rename_entities(connection: Connection, entity_ids: Collection[str]) -> int:
-    """Delete entities that nothing mentions any longer; name the others by what still mentions them, so that no dropped text lives on in a name."""
+    """Delete entities that nothing mentions any longer; name the others by what still mentions them and have them compared again, so that no dropped
+    text lives on in a name or in what a name is found by."""
     removed = 0
     for part in batched(sorted(entity_ids)):
         query = select(t.mentions.c.entity_id, func.min(t.mentions.c.name)).where(t.mentions.c.entity_id.in_(part))
         mentioned = pairs(connection, query.group_by(t.mentions.c.entity_id))
         orphans = [entity for entity in part if entity not in mentioned]
         removed += connection.execute(delete(t.entities).where(t.entities.c.entity_id.in_(orphans))).rowcount
+        connection.execute(delete(t.blocks).where(t.blocks.c.entity_id.in_(part)))
         connection.execute(delete(t.merges).where(t.merges.c.kept_id.in_(orphans) | t.merges.c.absorbed_id.in_(orphans)))
         for entity, name in mentioned.items():
-            connection.execute(update(t.entities).where(t.entities.c.entity_id == entity).values(name=name))
+            connection.execute(update(t.entities).where(t.entities.c.entity_id == entity).values(name=name, compared=False))
     return removed
 
 

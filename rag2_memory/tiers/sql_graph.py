@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -13,7 +14,7 @@ from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLi
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_reading import indexable_query
 from rag2_memory.tiers.sql_scopes import Sight, among, parameters, sees, sight_of
-from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
+from rag2_memory.tiers.sql_values import batched, from_seconds, insert_new, pairs
 from rag2_memory.types import AsOf, Scope
 
 
@@ -242,6 +243,30 @@ def _uses(connection: Connection, namespace: str, rows: Sequence[Row[Any]]) -> I
 
 def _by_use(counts: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(sorted(counts, key=lambda value: (-counts[value], value)))
+
+
+def mark_compared(connection: Connection, namespace: str, blocks: Mapping[str, Collection[str]]) -> None:
+    """Note that resolution has looked at entities, and their blocking keys."""
+    for part in batched(sorted(blocks)):
+        connection.execute(update(t.entities).where(t.entities.c.entity_id.in_(part)).values(compared=True))
+        rows = {(_block_code(namespace, key), entity) for entity in part for key in blocks[entity]}
+        insert_new(connection, t.blocks, [{"code": code, "entity_id": entity} for code, entity in sorted(rows)])
+
+
+def sharing_blocks(connection: Connection, namespace: str, keys: Collection[str], *, limit: int) -> set[str]:
+    """Return the entities noted under any of some keys, but for keys that more than `limit` share."""
+    found: set[str] = set()
+    block = t.blocks.c
+    for part in batched(sorted({_block_code(namespace, key) for key in keys})):
+        shared = select(block.code).where(block.code.in_(part)).group_by(block.code).having(func.count() <= limit)
+        small = list(connection.execute(shared).scalars())
+        found.update(connection.execute(select(block.entity_id).where(block.code.in_(small))).scalars())
+    return found
+
+
+def _block_code(namespace: str, key: str) -> int:
+    digest = hashlib.blake2b(f"{namespace}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def chunks_mentioning(connection: Connection, entity_ids: Collection[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     column,
     insert,
+    literal_column,
     select,
     text,
     update,
@@ -30,7 +31,7 @@ from sqlalchemy.schema import DropIndex
 
 from rag2_memory.errors import SchemaVersionError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of these tables; a registry written by a newer one is refused."""
 
 metadata = MetaData()
@@ -175,6 +176,15 @@ entities = Table(
     Index("entities_uncompared", "namespace", "compared"),
 )
 
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("code", BigInteger, nullable=False),  # hash of a namespace and a key under which entity resolution finds an entity again
+    Column("entity_id", String, nullable=False, index=True),
+    PrimaryKeyConstraint("code", "entity_id"),
+    sqlite_with_rowid=False,
+)
+
 mentions = Table(
     "mentions",
     metadata,
@@ -186,6 +196,10 @@ mentions = Table(
     Column("type", String, nullable=False, default=""),
     Column("properties", Text, nullable=False, default="{}"),
     PrimaryKeyConstraint("chunk_id", "entity_id", "kind"),
+)
+HAS_PROPERTIES = mentions.c.properties != literal_column("'{}'")
+_mentions_with_properties = Index(
+    "mentions_with_properties", mentions.c.entity_id, sqlite_where=HAS_PROPERTIES, postgresql_where=HAS_PROPERTIES
 )
 
 edges = Table(
@@ -270,6 +284,13 @@ def _keys_clustered(connection: Connection) -> None:
     _rebuilt(connection, occurrences, tokens=tokens)
 
 
+def _blocks_kept(connection: Connection) -> None:
+    """Version 3: what entity resolution finds entities by is kept; it looks at all of them once more."""
+    blocks.create(connection)
+    _mentions_with_properties.create(connection)
+    connection.execute(update(entities).values(compared=False))
+
+
 def _rebuilt(connection: Connection, table: Table, **added: ScalarSelect[Any]) -> None:
     """Give a table its present definition; `added` computes the columns that it did not have."""
     old = f"{table.name}_old"
@@ -283,7 +304,7 @@ def _rebuilt(connection: Connection, table: Table, **added: ScalarSelect[Any]) -
     connection.exec_driver_sql(f"DROP TABLE {old}")
 
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {2: _keys_clustered}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {2: _keys_clustered, 3: _blocks_kept}
 """What lifts a registry from the version before to the key's version, inside one transaction."""
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rag2_memory.errors import InvalidRequestError
 from rag2_memory.knowledge.assembly import entity_id
 from rag2_memory.knowledge.mentions import normalize_name
-from rag2_memory.knowledge.resolution import MAX_BLOCK, BlockIndex, MergeProposal, Profile, blocking_keys, canonical_ids, compare, resolve
+from rag2_memory.knowledge.resolution import MergeProposal, Profile, blocking_keys, canonical_ids, compare, resolve
 from rag2_memory.records import Entity
 
 
@@ -119,27 +119,6 @@ def test_a_refused_pair_is_not_proposed_again() -> None:
 def test_names_of_two_namespaces_are_not_compared() -> None:
     with pytest.raises(InvalidRequestError, match="'a', 'b'"):
         resolve([profile("X Y", namespace="a"), profile("X Y", namespace="b")])
-
-
-def test_new_entities_are_compared_with_those_they_share_a_key_with_only() -> None:
-    existing = people("Vatsal Shah", "Ada Byron", "Max Stone")
-    new = people("V. Shah")
-    index = BlockIndex()
-    index.add(existing)
-    index.add(existing)
-    assert index.candidates(new) == [existing[0].entity.id]
-    assert index.candidates(existing) == []
-    (proposal,) = resolve(new, existing[:1])
-    assert (proposal.kept_id, proposal.absorbed_id, proposal.decision) == (existing[0].entity.id, new[0].entity.id, "merge")
-
-
-def test_a_key_that_too_many_share_leads_to_nobody() -> None:
-    index = BlockIndex()
-    crowd = people(*(f"Given{number:03d} Shah" for number in range(MAX_BLOCK + 1)))
-    index.add(crowd[:MAX_BLOCK])
-    assert len(index.candidates(people("Shah"))) == MAX_BLOCK
-    index.add(crowd)
-    assert index.candidates(people("Shah")) == []
 
 
 def test_existing_entities_are_not_compared_among_themselves() -> None:

@@ -40,6 +40,8 @@ def lower_to_first_schema(path: Path) -> None:
             connection.execute(f"INSERT INTO first ({names}) SELECT {names} FROM {table}")
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE first RENAME TO {table}")
+        connection.execute("DROP TABLE blocks")
+        connection.execute("DROP INDEX mentions_with_properties")
         for statement in FIRST_INDEXES:
             connection.execute(statement)
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
