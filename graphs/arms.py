@@ -83,13 +83,10 @@ def _told(found: dict[str, Hits], look: _Look, *, always: str) -> tuple[dict[str
     return hits, dict.fromkeys(hits, look.asked)
 
 
-def outlines_of(
-    arms: Mapping[str, Hits], request: Request, services: RecallServices, *, known: Mapping[str, Outline] | None = None
-) -> dict[str, Outline]:
+def outlines_of(arms: Mapping[str, Hits], request: Request, services: RecallServices) -> dict[str, Outline]:
     """Return the outlines of each arm's first hits, as far as the scope sees them."""
-    outlines = dict(known or {})
-    missing = {chunk_id for hits in arms.values() for chunk_id, _ in hits[: services.config.arm_depth]} - outlines.keys()
-    return outlines | services.registry.outlines(missing, request.scope, request.as_of) if missing else outlines
+    first = {chunk_id for hits in arms.values() for chunk_id, _ in hits[: services.config.arm_depth]}
+    return dict(services.registry.outlines(first, request.scope, request.as_of)) if first else {}
 
 
 def visible_arms(
@@ -109,10 +106,10 @@ def visible_arms(
         request: Who asks.
         services: The memory.
         vector: The query's embedding, for a second search.
-        known: What `outlines_of` returned for some of the arms.
+        known: What `outlines_of` returned for these arms, where it was asked already.
     """
     depth, registry, scope, as_of = services.config.arm_depth, services.registry, request.scope, request.as_of
-    outlines = outlines_of(arms, request, services, known=known)
+    outlines = dict(known) if known is not None else outlines_of(arms, request, services)
     spare = {chunk_id for hits in arms.values() if any(hit[0] not in outlines for hit in hits[:depth]) for chunk_id, _ in hits[depth:]}
     seen = outlines.keys() | (registry.visible(spare - outlines.keys(), scope, as_of) if spare else set())
     wide = _WideSearch(request, services, vector)

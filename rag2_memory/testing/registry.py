@@ -237,6 +237,19 @@ class RegistryContract:
         assert seen == sorted(set(seen))
         assert registry.generation("elsewhere") == 0
 
+    def test_the_size_follows_what_is_published(self, registry: RegistryTier) -> None:
+        sizes = [registry.size("default")]
+        self.publish(registry, written(Document(id="a", text="one two"), "one", "two"))
+        self.publish(registry, written(Document(id="b", text="three"), "three"))
+        sizes.append(registry.size("default"))
+        self.publish(registry, written(Document(id="a", text="one"), "one"))
+        sizes.append(registry.size("default"))
+        registry.hide([document_key("default", "b")], state="deleted", now=START, keep_versions=KEEP)
+        sizes.append(registry.size("default"))
+        registry.purge(document_key("default", "b"), receipt_id="b", digest="d", now=START)
+        registry.purge(document_key("default", "a"), receipt_id="a", digest="d", now=START)
+        assert [*sizes, registry.size("default"), registry.size("elsewhere")] == [0, 3, 2, 1, 0, 0]
+
     def test_a_purge_leaves_no_row(self, registry: RegistryTier) -> None:
         secret = knowledge_of("a", "Zanzibar plan", "Ada", "Zanzibar")
         self.publish(registry, written(Document(id="a", text="Zanzibar plan"), "Zanzibar plan", knowledge=secret))

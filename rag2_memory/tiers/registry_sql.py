@@ -43,6 +43,8 @@ KEPT_SCOPES, KEPT_IDS = 32, 20_000
 
 _GENERATION = select(t.namespaces.c.generation).where(t.namespaces.c.namespace == bindparam("name", type_=String))
 
+_SIZE = select(t.namespaces.c.live_chunks).where(t.namespaces.c.namespace == bindparam("name", type_=String))
+
 _BACKLOG = select(t.journal.c.tier, func.count()).group_by(t.journal.c.tier)
 
 
@@ -58,7 +60,6 @@ class SqlRegistry(SqlConsolidation):
         self._engine = create_engine(url, **options)
         self._lock = threading.RLock()
         self._canonical: dict[str, dict[str, str]] = {}
-        self._sizes: dict[str, tuple[int, int]] = {}
         self._few: dict[tuple[Scope, int], tuple[int, tuple[str, ...] | None]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
@@ -176,12 +177,8 @@ class SqlRegistry(SqlConsolidation):
             return sql_reading.outlines(connection, ids, scope, as_of)
 
     def size(self, namespace: str) -> int:
-        generation = self.generation(namespace)
-        known = self._sizes.get(namespace)
-        if known is None or known[0] != generation:
-            with self._reading() as connection:
-                known = self._sizes[namespace] = (generation, sql_reading.size(connection, namespace))
-        return known[1]
+        with self._reading() as connection:
+            return int(connection.execute(_SIZE, {"name": namespace}).scalar() or 0)
 
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> tuple[str, ...] | None:
         generation, asked = self.generation(scope.namespace), (scope, limit)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from rag2_memory.tiers import sql_derived as d
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_journal import changed, owe, owe_windows
+from rag2_memory.tiers.sql_journal import changed, owe, owe_windows, resized
 from rag2_memory.tiers.sql_values import batched, pairs, to_json
 from rag2_memory.types import INDEX_TIERS
 
@@ -120,6 +120,8 @@ def purge(connection: Connection, key: str, *, receipt_id: str, digest: str, now
     row = connection.execute(select(t.documents).where(t.documents.c.document_key == key)).one()
     versions = list(connection.execute(select(t.versions.c.version).where(t.versions.c.document_key == key)).scalars())
     ids = set(connection.execute(select(t.chunks.c.chunk_id).where(t.chunks.c.document_key == key)).scalars())
+    if row.live_version is not None:
+        resized(connection, row.namespace, by=-len(version_chunks(connection, key, row.live_version)))
     counts = {"versions": len(versions)}
     counts["parents"] = connection.execute(delete(t.parents).where(t.parents.c.document_key == key)).rowcount
     counts |= drop_chunks(connection, ids)

@@ -73,6 +73,14 @@ def changed(connection: Connection, namespaces: Collection[str]) -> None:
         )
 
 
+def resized(connection: Connection, namespace: str, *, by: int) -> None:
+    """Count published chunks that came, or, below 0, went."""
+    if by:
+        connection.execute(
+            update(t.namespaces).where(t.namespaces.c.namespace == namespace).values(live_chunks=t.namespaces.c.live_chunks + by)
+        )
+
+
 def knowledge_changed(connection: Connection, ids: Collection[str]) -> None:
     """Have the cache and readers know that entities or edges of these chunks changed."""
     owe_chunks(connection, "cache", ids)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, s
 
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_dropping import drop_versions, trim_versions, version_chunks
-from rag2_memory.tiers.sql_journal import changed, owe, owe_many, owe_windows
+from rag2_memory.tiers.sql_journal import changed, owe, owe_many, owe_windows, resized
 from rag2_memory.tiers.sql_values import batched, insert_new, seconds, to_json
 from rag2_memory.types import INDEX_TIERS
 
@@ -41,6 +41,9 @@ def _switch(connection: Connection, rows: Sequence[Row[Any]], now: float) -> Non
     before = _chunks_of(connection, {row.document_key: row.live_version for row in rows if row.live_version is not None})
     after = _chunks_of(connection, {row.document_key: row.pending_version for row in rows})
     permitted = _permissions(connection, [row.document_key for row in rows])
+    for namespace in {row.namespace for row in rows}:
+        keys = [row.document_key for row in rows if row.namespace == namespace]
+        resized(connection, namespace, by=sum(len(after.get(key, ())) - len(before.get(key, ())) for key in keys))
     for row in rows:
         acl = json.loads(row.pending_acl)
         if permitted.get(row.document_key, set()) != set(acl):
@@ -138,6 +141,7 @@ def hide(connection: Connection, keys: Collection[str], *, state: str, now: floa
         values = {"state": state, "pending_version": None, "pending_acl": None}
         if state == "deleted":
             values["live_version"] = None
+            resized(connection, row.namespace, by=-len(ids))
             connection.execute(
                 update(t.versions).where(t.versions.c.document_key == key, t.versions.c.retired_at.is_(None)).values(retired_at=now)
             )

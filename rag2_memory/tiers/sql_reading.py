@@ -48,16 +48,6 @@ def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: 
     return {chunk_id: Outline(title, tokens) for chunk_id, title, tokens in rows}
 
 
-def size(connection: Connection, namespace: str) -> int:
-    """Return how many published chunks a namespace has."""
-    query = (
-        select(func.count())
-        .select_from(t.occurrences.join(t.documents, t.documents.c.document_key == t.occurrences.c.document_key))
-        .where(t.documents.c.namespace == namespace, t.documents.c.live_version == t.occurrences.c.version)
-    )
-    return int(connection.execute(query).scalar() or 0)
-
-
 @cache
 def _visible_ids(sight: Sight) -> Select[Any]:
     first = select(all_seen_chunks(sight).subquery().c.chunk_id).limit(bindparam("limit", type_=Integer)).subquery()

@@ -20,7 +20,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     column,
+    func,
     insert,
     literal_column,
     select,
@@ -48,6 +50,7 @@ namespaces = Table(
     metadata,
     Column("namespace", String, primary_key=True),
     Column("generation", Integer, nullable=False, default=0),  # grows with every change that a reader could see
+    Column("live_chunks", Integer, nullable=False, default=0),  # chunks of published versions
 )
 
 documents = Table(
@@ -280,12 +283,21 @@ def _keys_clustered(connection: Connection) -> None:
     _rebuilt(connection, permissions)
     _rebuilt(connection, versions)
     _rebuilt(connection, edges)
-    tokens = select(chunks.c.tokens).where(chunks.c.chunk_id == column("chunk_id")).scalar_subquery()
+    tokens = select(chunks.c.tokens).where(chunks.c.chunk_id == literal_column("occurrences_old.chunk_id")).scalar_subquery()
     _rebuilt(connection, occurrences, tokens=tokens)
 
 
-def _blocks_kept(connection: Connection) -> None:
-    """Version 3: what entity resolution finds entities by is kept; it looks at all of them once more."""
+def _sizes_and_blocks_kept(connection: Connection) -> None:
+    """Version 3: namespaces know how many chunks they show; what entity resolution finds entities by is kept, and it looks at all of them once more."""
+    published = and_(occurrences.c.document_key == documents.c.document_key, occurrences.c.version == documents.c.live_version)
+    live = select(func.count(occurrences.c.chunk_id.distinct())).select_from(documents.join(occurrences, published))
+    _rebuilt(
+        connection,
+        namespaces,
+        live_chunks=live.where(documents.c.namespace == literal_column("namespaces_old.namespace")).scalar_subquery(),
+    )
+    own = select(chunks.c.tokens).where(chunks.c.chunk_id == occurrences.c.chunk_id).scalar_subquery()
+    connection.execute(update(occurrences).values(tokens=own))  # a registry lifted from version 1 had one length everywhere
     blocks.create(connection)
     _mentions_with_properties.create(connection)
     connection.execute(update(entities).values(compared=False))
@@ -304,7 +316,7 @@ def _rebuilt(connection: Connection, table: Table, **added: ScalarSelect[Any]) -
     connection.exec_driver_sql(f"DROP TABLE {old}")
 
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {2: _keys_clustered, 3: _blocks_kept}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {2: _keys_clustered, 3: _sizes_and_blocks_kept}
 """What lifts a registry from the version before to the key's version, inside one transaction."""
 
 

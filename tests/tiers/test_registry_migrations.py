@@ -11,6 +11,7 @@ from rag2_memory.testing.fakes import FakeEmbedder
 from rag2_memory.tiers import sql_schema
 
 FIRST_SCHEMA = {
+    "namespaces": "namespace VARCHAR NOT NULL, generation INTEGER NOT NULL, PRIMARY KEY (namespace)",
     "documents": """document_key VARCHAR NOT NULL, namespace VARCHAR NOT NULL, document_id VARCHAR NOT NULL, uri TEXT, root TEXT,
         state VARCHAR NOT NULL, restricted BOOLEAN NOT NULL, live_version INTEGER, pending_version INTEGER, pending_acl TEXT,
         source_acl TEXT NOT NULL, thread_id VARCHAR, turn_ordinal INTEGER, PRIMARY KEY (document_key)""",
@@ -55,6 +56,17 @@ def definitions(path: Path) -> set[tuple[str, str]]:
     return found
 
 
+def lengths(path: Path) -> list[tuple[str, int]]:
+    """Return what outlines and links are weighed by: the tokens of chunks and the sizes of namespaces."""
+    with sqlite3.connect(path) as connection:
+        found = [
+            *connection.execute("SELECT chunk_id, tokens FROM occurrences"),
+            *connection.execute("SELECT namespace, live_chunks FROM namespaces"),
+        ]
+    connection.close()
+    return sorted(found)
+
+
 def seen(memory: Memory, scope: Scope) -> set[tuple[str, str, int]]:
     return {(passage.chunk_id, passage.text, passage.tokens) for passage in memory.search("crane", scope=scope)}
 
@@ -70,13 +82,14 @@ def test_a_registry_of_the_first_schema_is_lifted_with_everything_in_it(tmp_path
         memory.ingest([Document(id="open", text="# Harbour\n\nThe crane lifts fifty tonnes.")])
         expected = [seen(memory, scope) for scope in (Scope(), staff)]
     path = tmp_path / "m" / REGISTRY_FILE
-    present = definitions(path)
+    present, counted = definitions(path), lengths(path)
     lower_to_first_schema(path)
     assert definitions(path) != present
     with Memory.open(tmp_path / "m", embedder=embedder) as memory:
         assert [seen(memory, scope) for scope in (Scope(), staff)] == expected
         assert memory.verify().ok
     assert definitions(path) == present
+    assert lengths(path) == counted
 
 
 def test_every_version_has_its_migration() -> None:
