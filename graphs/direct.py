@@ -1,6 +1,6 @@
 """Search without LangGraph: the same nodes from plan to reranking, called one after the other.
 
-LangGraph takes about 4 ms for eight nodes of which three run in parallel, as long as the engines take for 100,000 chunks. An agent's recall is
+LangGraph takes several milliseconds for eight nodes of which three run in parallel, as long as the engines take for 100,000 chunks. An agent's recall is
 worth that: it is checkpointed, streamed and drawn. A search is a function call.
 """
 
