@@ -1,7 +1,7 @@
 """Search without LangGraph: the same nodes from plan to reranking, called one after the other.
 
-LangGraph takes several milliseconds for eight nodes of which three run in parallel, as long as the engines take for 100,000 chunks. An agent's recall is
-worth that: it is checkpointed, streamed and drawn. A search is a function call.
+LangGraph takes several milliseconds for eight nodes of which three run in parallel. An agent's recall is worth that: it is checkpointed, streamed and
+drawn. A search is a function call.
 """
 
 from __future__ import annotations

@@ -215,11 +215,14 @@ class CacheContract:
         cache.put(entry("b"))
         assert keys_of(cache) == {"b"}
 
-    def test_closing_twice_is_no_error(self, open_cache: OpenCache) -> None:
+    def test_a_cache_closed_twice_makes_way_for_another(self, open_cache: OpenCache) -> None:
         cache = open_cache()
         cache.put(entry("a"))
         cache.close()
         cache.close()
+        other = open_cache()
+        other.put(entry("b"))
+        assert "b" in keys_of(other)
 
 
 class PersistentCacheContract(CacheContract):

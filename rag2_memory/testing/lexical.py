@@ -219,6 +219,12 @@ class LexicalTierContract:
         tier.close()
         tier.close()
 
+    def test_a_tier_closed_twice_makes_way_for_another(self, tier: LexicalTier, reopen: Reopen) -> None:
+        tier.upsert([document("a", "redis")])
+        tier.close()
+        tier.close()
+        assert found(reopen(), "redis") == ["a"]
+
     def test_what_was_written_survives_reopening(self, tier: LexicalTier, reopen: Reopen) -> None:
         kept = document("a", "redis", window="w")
         tier.upsert([kept, document("b", "redis", namespace="other"), document("gone", "redis")])

@@ -239,6 +239,13 @@ class VectorTierContract:
         tier.close()
         tier.close()
 
+    def test_a_tier_closed_twice_makes_way_for_another(self, tier: VectorTier, reopen: Reopen) -> None:
+        vectors = unit_vectors(1)
+        tier.upsert(["a"], vectors, namespace="default")
+        tier.close()
+        tier.close()
+        assert found(reopen(), vectors[0]) == ["a"]
+
     def test_what_was_written_survives_reopening(self, tier: VectorTier, reopen: Reopen) -> None:
         ids, vectors = [f"c{i}" for i in range(1_200)], unit_vectors(1_200)
         tier.upsert(ids, vectors, namespace="default")

@@ -106,9 +106,9 @@ class SqlConsolidation(RegistryTier):
         return {key: min(types, key=lambda name: (-types[name], name)) for key, types in counts.items()}
 
     def stated_aliases(self, namespace: str, *, compared: bool | None = None) -> dict[str, list[frozenset[str]]]:
+        # Few mentions have properties, so their index leads; the namespace is compared as an expression that no index holds.
         query = select(t.mentions.c.entity_id, t.documents.c.document_key, t.mentions.c.properties).where(
-            t.entities.c.namespace.concat("")
-            == namespace,  # an expression that no index holds: few mentions have properties, all have a namespace
+            t.entities.c.namespace.concat("") == namespace,
             t.mentions.c.entity_id == t.entities.c.entity_id,
             t.HAS_PROPERTIES,
             t.mentions.c.properties.contains(f'"{d.ALIASES}"'),

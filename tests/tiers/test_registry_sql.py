@@ -91,3 +91,15 @@ def test_no_write_walks_all_embeddings_or_documents(tmp_path: Path) -> None:
     read_whole = [step for step in steps if step.startswith("SCAN") or step.endswith(("(embedder=?)", "(namespace=?)"))]
     assert len(steps) >= 5
     assert not read_whole
+
+
+def test_stated_aliases_are_found_by_the_few_mentions_with_properties(tmp_path: Path) -> None:
+    registry = SqlRegistry(tmp_path / "registry.sqlite")
+    asked: list[tuple[str, Any]] = []
+    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    assert registry.stated_aliases("default") == registry.stated_aliases("default", compared=False) == {}
+    registry.close()
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        plans = [[row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)] for statement, values in asked]
+    connection.close()
+    assert [plan[0] for plan in plans] == ["SCAN mentions USING INDEX mentions_with_properties"] * 2
