@@ -19,7 +19,8 @@ from rag2_memory.types import Hit
 Hits = list[tuple[str, float]]
 
 OVERFETCH = 1.2
-"""Hits asked for per hit wanted, so that a few invisible ones (old versions, other people's documents) cost no second search."""
+"""Hits asked for per hit wanted once a scope has met hits that it does not see (old versions, other people's documents), so that a few of them cost no
+second search."""
 
 EXACT_IDS = 20_000
 """Up to so many visible chunks, a scope that sees little is served by the exact ranking of just those (`bench_scale` times it)."""
@@ -72,7 +73,7 @@ def _first_look(request: Request, services: RecallServices) -> _Look:
     """Look as deep as the scope's searches needed lately, or among the little that it sees."""
     depth, share = services.config.arm_depth, services.reach.share(request.scope) if request.as_of is None else 1.0
     few = services.registry.visible_ids(request.scope, limit=EXACT_IDS) if share < SMALL_SHARE else None
-    if few is not None:
+    if few is not None or share == 1.0:
         return _Look(depth, few)
     return _Look(max(int(depth * OVERFETCH), min(MAX_FIRST, int(depth * OVERFETCH / max(share, 0.01)))))
 

@@ -220,8 +220,13 @@ def _length_prior(tokens: int, config: FusionConfig) -> float:
 
 
 def _named_in_title(query: str, titles: Mapping[str, str]) -> list[str]:
-    words = f" {normalize_name(query)} "
-    return [chunk_id for chunk_id, title in titles.items() if any(key in words for key in _title_keys(title))]
+    words, named = f" {normalize_name(query)} ", []
+    for chunk_id, title in titles.items():
+        for key in _title_keys(title):
+            if key in words:
+                named.append(chunk_id)
+                break
+    return named
 
 
 @lru_cache(maxsize=20_000)

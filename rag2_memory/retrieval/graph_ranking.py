@@ -149,6 +149,8 @@ def rank_with_graph(
     """
     if not strength >= 0:
         raise InvalidRequestError(f"got strength={strength!r}; needed a number of at least 0, usually 1.")
+    if not (graph.mentions or graph.subjects or graph.relations):
+        return GraphResult(ranking=tuple(seeds.items()), lifts={})
     config = config or GraphConfig()
     named = dict(query_entities or {})
     scores = dict(seeds)

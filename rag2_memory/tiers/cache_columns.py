@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 from rag2_memory.records import Watchlist
 from rag2_memory.tiers.dot_products import dot_products
 
-COARSE_DIMENSIONS = 32
-"""Principal directions that screen a large cache: a third of the energy of MiniLM's vectors at a twelfth of the memory traffic."""
+SIGNS = 192
+"""Random projections whose signs screen a large cache, a multiple of 64: a sixty-fourth of the memory that the vectors take."""
 
 GATHER_BELOW = 4
 """Rows per wanted row from which the wanted ones are copied together before they are multiplied."""
 
-COARSE_FROM_ROWS = 8_192
+SCREENED_FROM_ROWS = 8_192
 """Below this the exact matrix-vector product takes about a millisecond and nothing needs screening."""
 
 SCREENED_ROWS = 512
 """Rows that screening leaves, about; their cosine is then computed exactly. A near question that it loses, which is rare,
 is a miss and no false hit."""
 
-SAMPLED_BOUNDS = 4_096
-"""Bounds that the cut is taken from: partitioning all of them would take as long as computing them."""
+SAMPLED_DISTANCES = 4_096
+"""Distances that the cut is taken from: partitioning all of them would take as long as computing them."""
 
-SAMPLED_ROWS = 8_192
-"""Rows that the principal directions are taken from."""
+ROWS_AT_ONCE = 4_096
+"""Vectors whose signs are computed in one matrix product."""
 
 UNREACHABLE = 2.0
 """A floor that no cosine reaches."""
@@ -158,11 +158,12 @@ class CacheColumns:
         if code is None or vector.shape != (self.dimensions,) or k < 1:
             return []
         n = len(self._keys)
-        mine = self._partition_codes[:n] == code
-        if np.count_nonzero(mine) > COARSE_FROM_ROWS:
-            rows = self._screened(vector, mine, minimum)
-        else:
-            rows = np.flatnonzero(mine)
+        rows = np.flatnonzero(self._partition_codes[:n] == code)
+        if len(rows) > SCREENED_FROM_ROWS:
+            if self._screen is None:
+                self._screen = _Screen(self._vectors[:n])
+            near = self._screen.near(vector, rows)
+            rows = near[self._partition_codes[near] == code]
         rows = rows[self._expires[rows] > now]
         # Gathering rows costs several times their product, so that where most are wanted all are multiplied in place.
         scores = (
@@ -213,47 +214,38 @@ class CacheColumns:
         for space, floors in self._floors.items():
             self._floors[space] = np.concatenate([floors, np.full(larger - capacity, UNREACHABLE, dtype=np.float32)])
 
-    def _screened(self, vector: Floats, mine: NDArray[np.bool_], minimum: float) -> NDArray[np.intp]:
-        n = len(self._keys)
-        if self._screen is None or self._screen.fitted_rows * 2 <= n:
-            self._screen = _Screen(self._vectors, n)
-        return self._screen.survivors(vector, mine, minimum)
-
 
 class _Screen:
-    """Bounds cosines from above in few dimensions.
+    """Finds vectors at a small angle by their signs under random projections: at an angle of θ a share of θ/π differs (SimHash; Charikar, STOC 2002)."""
 
-    With an orthonormal basis, q·x = q₁·x₁ + q₂·x₂ ≤ q₁·x₁ + |q₂||x₂| (Cauchy–Schwarz), where ₁ is the part inside the span of the basis.
-    """
-
-    def __init__(self, vectors: Floats, rows: int) -> None:
-        self.fitted_rows = rows
-        sample = vectors[: rows : max(1, rows // SAMPLED_ROWS)]
-        _, basis = np.linalg.eigh(sample.T @ sample)
-        self._basis = np.ascontiguousarray(basis[:, -COARSE_DIMENSIONS:], dtype=np.float32)
-        self._inside = vectors @ self._basis
-        self._outside = np.sqrt(np.maximum(0.0, 1.0 - np.square(self._inside).sum(axis=1)))
+    def __init__(self, vectors: Floats) -> None:
+        self._planes = np.random.default_rng(0).standard_normal((SIGNS, vectors.shape[1]), dtype=np.float32)
+        self._words = np.zeros((SIGNS // 64, len(vectors)), dtype=np.uint64)
+        for start in range(0, len(vectors), ROWS_AT_ONCE):
+            self._words[:, start : start + ROWS_AT_ONCE] = _packed(vectors[start : start + ROWS_AT_ONCE] @ self._planes.T)
 
     def set(self, row: int, vector: Floats) -> None:
-        if row >= len(self._inside):
-            more = max(len(self._inside), row + 1)
-            self._inside = np.concatenate([self._inside, np.zeros((more, self._inside.shape[1]), dtype=np.float32)])
-            self._outside = np.concatenate([self._outside, np.zeros(more, dtype=np.float32)])
-        inside = vector @ self._basis
-        self._inside[row] = inside
-        self._outside[row] = np.sqrt(max(0.0, 1.0 - float(inside @ inside)))
+        if row >= self._words.shape[1]:
+            more = max(self._words.shape[1], row + 1)
+            self._words = np.concatenate([self._words, np.zeros((len(self._words), more), dtype=np.uint64)], axis=1)
+        self._words[:, row] = self._signs(vector)
 
-    def survivors(self, vector: Floats, mine: NDArray[np.bool_], minimum: float) -> NDArray[np.intp]:
-        """Return the rows whose bound reaches the minimum, or about the best `SCREENED_ROWS` of them."""
-        n = len(mine)
-        inside = vector @ self._basis
-        outside = np.float32(np.sqrt(max(0.0, 1.0 - float(inside @ inside))))
-        bounds = dot_products(self._inside[:n], inside)
-        bounds += outside * self._outside[:n]
-        bounds[~mine] = -UNREACHABLE
-        sample = bounds[:: max(1, n // SAMPLED_BOUNDS)]
-        share = len(sample) - max(1, round(SCREENED_ROWS * len(sample) / n))
-        return np.flatnonzero(bounds >= max(np.float32(minimum - 1e-5), np.partition(sample, share)[share]))
+    def near(self, vector: Floats, wanted: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows, wanted or not, as near as about the nearest `SCREENED_ROWS` of those wanted."""
+        distances = np.zeros(int(wanted[-1]) + 1, dtype=np.uint8)
+        for held, asked in zip(self._words, self._signs(vector), strict=True):
+            distances += np.bitwise_count(held[: len(distances)] ^ asked)
+        sample = distances[wanted[:: max(1, len(wanted) // SAMPLED_DISTANCES)]]
+        rank = min(len(sample) - 1, SCREENED_ROWS * len(sample) // len(wanted))
+        return np.flatnonzero(distances <= np.partition(sample, rank)[rank])
+
+    def _signs(self, vector: Floats) -> NDArray[np.uint64]:
+        return _packed(dot_products(self._planes, vector))
+
+
+def _packed(projections: Floats) -> NDArray[np.uint64]:
+    """Return signs as bits, shape (..., d) to (d / 64, ...)."""
+    return np.moveaxis(np.packbits(projections > 0, axis=-1).view(np.uint64), -1, 0)
 
 
 class _Watches:

@@ -39,6 +39,8 @@ OVERFETCH = 1.3
 SCORE_DIGITS = 5
 """Scores are sums of 32-bit floats in an order that varies; equal ones agree in this many significant digits."""
 
+_SCORE_FORMAT = f".{SCORE_DIGITS}g"
+
 PAGE = 10_000
 
 _ENVIRONMENT = re.compile(r"os error|\bOs \{|\bLock|\bthread\b")
@@ -291,7 +293,7 @@ def _passed_over(searcher: tantivy.Searcher, query: tantivy.Query, among: Collec
 
 
 def _rounded(score: float) -> float:
-    return float(f"{score:.{SCORE_DIGITS}g}")
+    return float(format(score, _SCORE_FORMAT))
 
 
 def _named(searcher: tantivy.Searcher, hits: Sequence[tuple[float, tantivy.DocAddress]]) -> list[Hit]:

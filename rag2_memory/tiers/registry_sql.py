@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, String, bindparam, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Select, String, bindparam, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -35,6 +35,7 @@ from rag2_memory.records import (
 from rag2_memory.tiers import sql_derived, sql_dropping, sql_graph, sql_journal, sql_publishing, sql_reading, sql_writing
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_consolidation import SqlConsolidation
+from rag2_memory.tiers.sql_driver import DriverReads, DriverRow
 from rag2_memory.tiers.sql_values import batched, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, TierName
 
@@ -58,42 +59,44 @@ class SqlRegistry(SqlConsolidation):
         url, self._exclusive = _url(location)
         options: dict[str, Any] = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}} if self._exclusive else {}
         self._engine = create_engine(url, **options)
+        self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         self._lock = threading.RLock()
         self._canonical: dict[str, dict[str, str]] = {}
         self._few: dict[tuple[Scope, int], tuple[int, tuple[str, ...] | None]] = {}
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin)
+        self._driver = DriverReads(self._engine)
         with self._writing() as connection:
             t.prepare(connection)
             sql_derived.prepare(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._turn(self._exclusive), self._translated(), self._engine.connect() as connection:
+        with self._turn(self._exclusive), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._turn(True), self._translated(), self._engine.begin() as connection:
+        with self._turn(True), self._engine.begin() as connection:
             yield connection
+
+    def _rows(self, statement: Select[Any], values: Mapping[str, Any]) -> list[DriverRow]:
+        """Return what one statement reads, without SQLAlchemy's part in it."""
+        with self._turn(self._exclusive):
+            return self._driver.rows(statement, values)
 
     @contextmanager
     def _turn(self, exclusive: bool) -> Iterator[None]:
-        if not exclusive:
-            yield
-            return
-        with self._lock:
-            yield
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as exc:
-            raise BackendUnavailableError(
-                f"the registry's database failed: {exc.orig}. Check disk space and permissions of its folder."
-            ) from exc
+        """Wait for one's turn where there is one connection, and translate what the driver raises."""
+        with self._lock if exclusive else nullcontext():
+            try:
+                yield
+            except (DBAPIError, self._driver_error) as exc:
+                reason = exc.orig if isinstance(exc, DBAPIError) else exc
+                raise BackendUnavailableError(
+                    f"the registry's database failed: {reason}. Check disk space and permissions of its folder."
+                ) from exc
 
     # --- documents ---------------------------------------------------------------------------------------------------------------------
     def write(self, items: Sequence[DocumentWrite], *, vectors: Mapping[str, NDArray[np.float32]], embedder: str, now: datetime) -> None:
@@ -129,7 +132,7 @@ class SqlRegistry(SqlConsolidation):
     def compact(self) -> None:
         if self._engine.dialect.name != "sqlite":
             return
-        with self._turn(True), self._translated(), self._engine.connect() as connection:
+        with self._turn(True), self._engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None
             raw.execute("VACUUM")
@@ -164,29 +167,24 @@ class SqlRegistry(SqlConsolidation):
         return 0 if last is None else int(last) + 1
 
     def generation(self, namespace: str) -> int:
-        with self._reading() as connection:
-            return int(connection.execute(_GENERATION, {"name": namespace}).scalar() or 0)
+        return _number(self._rows(_GENERATION, {"name": namespace}))
 
     # --- reading under a scope ------------------------------------------------------------------------------------------------------------
     def visible(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
-        with self._reading() as connection:
-            return sql_reading.visible(connection, ids, scope, as_of)
+        return sql_reading.visible(self._rows, ids, scope, as_of)
 
     def outlines(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Outline]:
-        with self._reading() as connection:
-            return sql_reading.outlines(connection, ids, scope, as_of)
+        return sql_reading.outlines(self._rows, ids, scope, as_of)
 
     def size(self, namespace: str) -> int:
-        with self._reading() as connection:
-            return int(connection.execute(_SIZE, {"name": namespace}).scalar() or 0)
+        return _number(self._rows(_SIZE, {"name": namespace}))
 
     def visible_ids(self, scope: Scope, as_of: AsOf | None = None, *, limit: int) -> tuple[str, ...] | None:
         generation, asked = self.generation(scope.namespace), (scope, limit)
         known = self._few.get(asked)
         if as_of is None and known is not None and known[0] == generation:
             return known[1]
-        with self._reading() as connection:
-            found = sql_reading.visible_ids(connection, scope, as_of, limit)
+        found = sql_reading.visible_ids(self._rows, scope, as_of, limit)
         if as_of is None and limit <= KEPT_IDS:
             if len(self._few) >= KEPT_SCOPES:
                 self._few.clear()
@@ -194,8 +192,7 @@ class SqlRegistry(SqlConsolidation):
         return found
 
     def chunks(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Chunk]:
-        with self._reading() as connection:
-            return sql_reading.chunks(connection, ids, scope, as_of)
+        return sql_reading.chunks(self._rows, ids, scope, as_of)
 
     def parents(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Parent]:
         with self._reading() as connection:
@@ -300,8 +297,7 @@ class SqlRegistry(SqlConsolidation):
 
     def known_keys(self, namespace: str, keys: Collection[str]) -> dict[str, str]:
         canonical = self._canonical_ids(namespace)
-        with self._reading() as connection:
-            found = sql_graph.known_keys(connection, namespace, keys)
+        found = sql_graph.known_keys(self._rows, namespace, keys)
         return {key: canonical.get(entity, entity) for key, entity in found.items()}
 
     def canonical(self, namespace: str, entity_ids: Collection[str]) -> dict[str, str]:
@@ -322,8 +318,7 @@ class SqlRegistry(SqlConsolidation):
             return sql_graph.mentions_in(connection, chunk_ids)
 
     def seen_entities(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> set[str]:
-        with self._reading() as connection:
-            return sql_graph.seen_entities(connection, entity_ids, scope, as_of)
+        return sql_graph.seen_entities(self._rows, entity_ids, scope, as_of)
 
     def assertions(
         self,
@@ -425,6 +420,11 @@ class SqlRegistry(SqlConsolidation):
                 assert raw is not None
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._engine.dispose()
+
+
+def _number(rows: Sequence[DriverRow]) -> int:
+    """Return the number in the one row that there is, 0 where there is none."""
+    return int(rows[0][0]) if rows else 0
 
 
 def _url(location: Path | str | None) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, i
 
 from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLink, GraphPassage, Mention, MergeRecord, SurfaceName
 from rag2_memory.tiers import sql_schema as t
+from rag2_memory.tiers.sql_driver import Rows
 from rag2_memory.tiers.sql_reading import indexable_query
 from rag2_memory.tiers.sql_scopes import Sight, among, parameters, sees, sight_of
 from rag2_memory.tiers.sql_values import batched, from_seconds, insert_new, pairs
@@ -167,11 +168,11 @@ def _seen_entities(sight: Sight) -> Select[Any]:
     return select(t.entities.c.entity_id).where(among(t.entities.c.entity_id, "ids"), mentioned.exists())
 
 
-def seen_entities(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
+def seen_entities(rows: Rows, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
     """Return those entities that some chunk which the scope sees mentions."""
     if not entity_ids:
         return set()
-    return set(connection.execute(_seen_entities(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids)).scalars())
+    return {entity_id for (entity_id,) in rows(_seen_entities(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids))}
 
 
 _KNOWN_KEYS = select(t.entities.c.key, t.entities.c.entity_id).where(
@@ -179,10 +180,10 @@ _KNOWN_KEYS = select(t.entities.c.key, t.entities.c.entity_id).where(
 )
 
 
-def known_keys(connection: Connection, namespace: str, keys: Collection[str]) -> dict[str, str]:
+def known_keys(rows: Rows, namespace: str, keys: Collection[str]) -> dict[str, str]:
     """Return entity ids by normalised key, for those keys that the namespace knows."""
-    rows = connection.execute(_KNOWN_KEYS, parameters(Scope(namespace=namespace), None, keys=keys))
-    return {row.key: row.entity_id for row in rows}
+    found = rows(_KNOWN_KEYS, parameters(Scope(namespace=namespace), None, keys=keys))
+    return dict(found)
 
 
 def entities(connection: Connection, namespace: str, *, after: str = "", limit: int = 10_000) -> list[Entity]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -13,7 +14,8 @@ from sqlalchemy import Connection, FromClause, Integer, Row, Select, and_, bindp
 
 from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, at_once, parameters, seen_chunks, seen_versions, sight_of
+from rag2_memory.tiers.sql_driver import DriverRow, Rows
+from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, at_once, parameters, seen_chunks, seen_versions, sight_of, unpacked
 from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
@@ -30,10 +32,10 @@ def _visible(sight: Sight) -> Select[Any]:
     return at_once(seen_chunks(sight, column).where(among(column, "ids")), column)
 
 
-def visible(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
+def visible(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> set[str]:
     """Return those chunk ids that the scope sees."""
-    rows = connection.execute(_visible(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalar_one()
-    return {chunk_id for (chunk_id,) in rows}
+    found = rows(_visible(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids))
+    return {chunk_id for (chunk_id,) in unpacked(found)}
 
 
 @cache
@@ -42,10 +44,10 @@ def _outlines(sight: Sight) -> Select[Any]:
     return at_once(seen_chunks(sight, *columns).where(among(t.occurrences.c.chunk_id, "ids")), *columns)
 
 
-def outlines(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
+def outlines(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Outline]:
     """Return title and length of those chunks that the scope sees."""
-    rows = connection.execute(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)).scalar_one()
-    return {chunk_id: Outline(title, tokens) for chunk_id, title, tokens in rows}
+    found = rows(_outlines(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids))
+    return {chunk_id: Outline(title, tokens) for chunk_id, title, tokens in unpacked(found)}
 
 
 @cache
@@ -54,10 +56,10 @@ def _visible_ids(sight: Sight) -> Select[Any]:
     return at_once(select(first), first.c.chunk_id)
 
 
-def visible_ids(connection: Connection, scope: Scope, as_of: AsOf | None, limit: int) -> tuple[str, ...] | None:
+def visible_ids(rows: Rows, scope: Scope, as_of: AsOf | None, limit: int) -> tuple[str, ...] | None:
     """Return every chunk id that the scope sees, or `None` where there are more than `limit`."""
     values = parameters(scope, as_of) | {"limit": limit + 1}
-    found = tuple(chunk_id for (chunk_id,) in connection.execute(_visible_ids(sight_of(scope, as_of)), values).scalar_one())
+    found = tuple(chunk_id for (chunk_id,) in unpacked(rows(_visible_ids(sight_of(scope, as_of)), values)))
     return None if len(found) > limit else found
 
 
@@ -85,8 +87,12 @@ CHUNK_COLUMNS = (
 )
 
 
-def chunk_of(row: Row[Any]) -> Chunk:
+_ChunkRow = namedtuple("_ChunkRow", [column.name for column in CHUNK_COLUMNS])  # type: ignore[misc]
+
+
+def chunk_of(values: DriverRow) -> Chunk:
     """Build a chunk from a row of `CHUNK_COLUMNS`."""
+    row: Any = _ChunkRow._make(values)
     turn = None
     if row.thread_id is not None:
         turn = Turn(thread_id=row.thread_id, ordinal=row.turn_ordinal, speaker=row.speaker or "", at=from_seconds(row.spoken_at))
@@ -117,11 +123,12 @@ def _chunks(sight: Sight) -> Select[Any]:
     return query.where(among(t.occurrences.c.chunk_id, "ids")).order_by(t.occurrences.c.ordinal)
 
 
-def chunks(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Chunk]:
+def chunks(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Chunk]:
     """Return the chunks behind those ids that the scope sees; of a text that occurs twice in a document, the first place."""
     found: dict[str, Chunk] = {}
-    for row in connection.execute(_chunks(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)):
-        found.setdefault(row.chunk_id, chunk_of(row))
+    for row in rows(_chunks(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)):
+        chunk = chunk_of(row)
+        found.setdefault(chunk.id, chunk)
     return found
 
 

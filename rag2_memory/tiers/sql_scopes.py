@@ -7,15 +7,16 @@ anew would take longer than running them.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, CompoundSelect, FromClause, Select, String, and_, bindparam, exists, or_, select, union
+from sqlalchemy import ColumnElement, CompoundSelect, FromClause, Select, String, and_, bindparam, exists, or_, select, union
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from rag2_memory.tiers import sql_schema as t
+from rag2_memory.tiers.sql_driver import DriverRow
 from rag2_memory.tiers.sql_values import seconds
 from rag2_memory.types import AsOf, Scope
 
@@ -78,7 +79,6 @@ class _RowsOf(FunctionElement[Any]):
     """All rows of some columns as one JSON value."""
 
     inherit_cache = True
-    type = JSON()
 
 
 @compiles(_RowsOf, "sqlite")
@@ -97,6 +97,12 @@ def at_once(query: Select[Any], *columns: ColumnElement[Any]) -> Select[Any]:
     Python's SQLite lets other threads take the interpreter at every row, so that beside a busy thread a hundred rows wait a hundred times.
     """
     return query.with_only_columns(_RowsOf(*columns), maintain_column_froms=True)
+
+
+def unpacked(found: Sequence[DriverRow]) -> Any:
+    """Return the rows of what an `at_once` statement returned; SQLite hands JSON over as text."""
+    ((packed,),) = found
+    return json.loads(packed) if isinstance(packed, str) else packed
 
 
 def among(column: ColumnElement[str], name: str) -> ColumnElement[bool]:

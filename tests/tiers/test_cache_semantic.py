@@ -206,20 +206,19 @@ def test_many_threads_may_use_one_cache() -> None:
 
 
 def test_a_screened_search_finds_what_a_full_scan_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_columns, "COARSE_FROM_ROWS", 500)
-    monkeypatch.setattr(cache_columns, "COARSE_DIMENSIONS", 24)
+    monkeypatch.setattr(cache_columns, "SCREENED_FROM_ROWS", 500)
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(40, 96))
     vectors = (centres[rng.integers(0, 40, 3_000)] + 0.6 * rng.normal(size=(3_000, 96))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     columns = CacheColumns()
     for number, vector in enumerate(vectors):
-        columns.add(_column(number, vector))
+        columns.add(_column(number, vector, partition="p" if number % 3 else "other"))
         if number == 1_500:
-            columns.nearest(vector, partition="p", k=1, minimum=0.0, now=0.0)  # fits the screen, which then has to grow
+            columns.nearest(vector, partition="p", k=1, minimum=0.0, now=0.0)  # makes the screen, which then has to grow
     for number in range(0, 3_000, 7):
         columns.discard(str(number))
-    kept = [number for number in range(3_000) if number % 7]
+    kept = [number for number in range(3_000) if number % 7 and number % 3]
     for number in range(0, 3_000, 101):
         cosines = vectors[kept] @ vectors[number]
         best = np.argsort(-cosines)[:5]
@@ -244,11 +243,11 @@ def test_columns_hold_what_was_added_and_not_discarded(steps: list[tuple[int, bo
     assert {key for key, _ in columns.nearest(direction(0), partition="p", k=99, minimum=-1.0, now=0.0)} == set(expected)
 
 
-def _column(number: int, vector: np.ndarray, *, watches: list[int] | None = None) -> ColumnEntry:
+def _column(number: int, vector: np.ndarray, *, watches: list[int] | None = None, partition: str = "p") -> ColumnEntry:
     return ColumnEntry(
         key=str(number),
         namespace="default",
-        partition="p",
+        partition=partition,
         used=number,
         expires=1.0,
         size=1,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -53,8 +53,7 @@ def test_a_registry_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> N
 )
 def test_looking_up_ids_never_walks_a_namespace(tmp_path: Path, scope: Scope, as_of: AsOf | None) -> None:
     registry = SqlRegistry(tmp_path / "registry.sqlite")
-    asked: list[tuple[str, Any]] = []
-    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    asked = _traced(registry)
     registry.visible(["a"], scope, as_of)
     registry.outlines(["a"], scope, as_of)
     registry.chunks(["a"], scope, as_of)
@@ -64,11 +63,9 @@ def test_looking_up_ids_never_walks_a_namespace(tmp_path: Path, scope: Scope, as
     registry.surface_names(["a"], scope, as_of)
     registry.seen_entities(["a"], scope, as_of)
     registry.close()
-    reads = [(statement, values) for statement, values in asked if statement.startswith("SELECT")]
-    assert len(reads) == 8
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        steps = [row[3] for statement, values in reads for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-    connection.close()
+    plans = _plans(asked, tmp_path / "registry.sqlite")
+    assert len(plans) == 8
+    steps = [step for plan in plans for step in plan]
     assert any("occurrences_by_chunk" in step for step in steps)
     assert not [step for step in steps if "documents_by" in step or (step.startswith("SCAN") and "json_each" not in step)]
 
@@ -76,8 +73,7 @@ def test_looking_up_ids_never_walks_a_namespace(tmp_path: Path, scope: Scope, as
 def test_no_write_walks_all_embeddings_or_documents(tmp_path: Path) -> None:
     registry = SqlRegistry(tmp_path / "registry.sqlite")
     registry.store_vectors({"hash": np.ones(4, dtype=np.float32)}, "model")
-    asked: list[tuple[str, Any]] = []
-    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    asked = _traced(registry)
     registry.chunk_vectors([f"chunk-{number}" for number in range(500)], "model")
     registry.cached_vectors([f"hash-{number}" for number in range(500)], "model")
     assert not list(registry.states(document_ids=["a"]))
@@ -85,9 +81,7 @@ def test_no_write_walks_all_embeddings_or_documents(tmp_path: Path) -> None:
     with registry._engine.begin() as writing:
         assert drop_embeddings(writing, ["hash"]) == 1
     registry.close()
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        steps = [row[3] for statement, values in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-    connection.close()
+    steps = [step for plan in _plans(asked, tmp_path / "registry.sqlite") for step in plan]
     read_whole = [step for step in steps if step.startswith("SCAN") or step.endswith(("(embedder=?)", "(namespace=?)"))]
     assert len(steps) >= 5
     assert not read_whole
@@ -95,11 +89,24 @@ def test_no_write_walks_all_embeddings_or_documents(tmp_path: Path) -> None:
 
 def test_stated_aliases_are_found_by_the_few_mentions_with_properties(tmp_path: Path) -> None:
     registry = SqlRegistry(tmp_path / "registry.sqlite")
-    asked: list[tuple[str, Any]] = []
-    event.listen(registry._engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    asked = _traced(registry)
     assert registry.stated_aliases("default") == registry.stated_aliases("default", compared=False) == {}
     registry.close()
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        plans = [[row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)] for statement, values in asked]
-    connection.close()
-    assert [plan[0] for plan in plans] == ["SCAN mentions USING INDEX mentions_with_properties"] * 2
+    assert [plan[0] for plan in _plans(asked, tmp_path / "registry.sqlite")] == ["SCAN mentions USING INDEX mentions_with_properties"] * 2
+
+
+def _traced(registry: SqlRegistry) -> list[str]:
+    """Return the list to which every further statement is added as SQLite runs it."""
+    asked: list[str] = []
+    event.listen(registry._engine, "checkout", lambda connection, *_: connection.set_trace_callback(asked.append))
+    return asked
+
+
+def _plans(asked: list[str], path: Path) -> list[list[str]]:
+    """Return the steps of each statement that reads or writes rows."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [
+            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            for statement in asked
+            if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+        ]
