@@ -24,6 +24,7 @@ from rag2_memory.knowledge.question_time import question_window
 from rag2_memory.records import CacheEntry
 from rag2_memory.retrieval import coherence
 from rag2_memory.retrieval.cache_guard import EVIDENCE_COSINE, judge
+from rag2_memory.retrieval.cache_reading import read
 from rag2_memory.tiers.analysis import Analyzer
 from rag2_memory.tiers.base import CacheTier
 from rag2_memory.types import Hit
@@ -264,6 +265,7 @@ def store(cache: CacheTier, state: RecallState, request: Request, services: Reca
             return False
         cache.put(entry)
     _contexts_read.keep(entry.payload, _own(context))
+    read(request.query)  # kept as well: the next rewording is compared with it
     return True
 
 

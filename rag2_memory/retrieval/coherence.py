@@ -28,7 +28,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -313,7 +313,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, datetime | date):
         return ["moment", value.isoformat()]
     if is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__name__, _canonical(asdict(value))]
+        return [type(value).__name__, {each.name: _canonical(getattr(value, each.name)) for each in fields(value)}]
     if isinstance(value, Mapping):
         return {str(name): _canonical(value[name]) for name in sorted(value, key=str)}
     if isinstance(value, list | tuple):

@@ -21,7 +21,7 @@ GATHER_BELOW = 4
 SCREENED_FROM_ROWS = 8_192
 """Below this the exact matrix-vector product takes about a millisecond and nothing needs screening."""
 
-SCREENED_ROWS = 512
+SCREENED_ROWS = 256
 """Rows that screening leaves, about; their cosine is then computed exactly. A near question that it loses, which is rare,
 is a miss and no false hit."""
 

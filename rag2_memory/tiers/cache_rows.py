@@ -30,11 +30,10 @@ CREATE TABLE IF NOT EXISTS outcomes (name TEXT PRIMARY KEY, count INTEGER NOT NU
 ALL_COLUMNS = "SELECT key, namespace, partition, used, expires, size, vector, watches, reach FROM entries"
 """What `column_entry` reads."""
 
-ONE = (
+_WHOLE = (
     "SELECT key, namespace, partition, used, expires, size, created, vector, watches, reach, query, tokens, seconds, evidence, dependencies, "
-    "payload FROM entries JOIN contents USING (id) WHERE key = ?"
+    "payload FROM entries JOIN contents USING (id)"
 )
-"""What `Record.read` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,7 @@ class Record:
 
     @classmethod
     def read(cls, row: Sequence[Any]) -> Record:
-        """Return the record that a row of `ONE` holds."""
+        """Return the record that a row of `_WHOLE` holds."""
         key, namespace, partition, used, expires, size, created, vector, watches, reach, query, tokens, seconds, *texts, payload = row
         evidence, dependencies = texts
         floors, principals = json.loads(reach)
@@ -130,6 +129,12 @@ class Record:
             floors=entry.dependencies.floors,
             principals=entry.dependencies.principals,
         )
+
+
+def records(db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Record]:
+    """Return the records of those keys that the file holds."""
+    rows = db.execute(f"{_WHOLE} WHERE key IN ({', '.join('?' * len(keys))})", keys) if keys else ()
+    return {row[0]: Record.read(row) for row in rows}
 
 
 def column_entry(row: Sequence[Any]) -> ColumnEntry:

@@ -80,7 +80,7 @@ class SemanticCache(CacheTier):
 
     def get(self, key: str) -> CacheEntry | None:
         with self._engine() as db:
-            record = self._held(key, db)
+            record = self._held([key], db).get(key)
             if record is None or record.expires <= self._clock():
                 return None
             self._use(key, db)
@@ -90,8 +90,8 @@ class SemanticCache(CacheTier):
         with self._engine() as db:
             columns = self._loaded(db)
             found = columns.nearest(np.asarray(vector, dtype=np.float32), partition=partition, k=k, minimum=minimum, now=self._clock())
-            records = [(self._held(key, db), score) for key, score in found]
-            return [(record.entry, score) for record, score in records if record is not None]
+            records = self._held([key for key, _ in found], db)
+            return [(records[key].entry, score) for key, score in found if key in records]
 
     def put(self, entry: CacheEntry) -> None:
         now = self._clock()
@@ -130,8 +130,8 @@ class SemanticCache(CacheTier):
             keys = [key for (key,) in db.execute(f"SELECT key FROM entries WHERE {where} ORDER BY key", bound)]
         for key in keys:
             with self._engine() as db:
-                record = self._held(key, db)
-            if record is not None:
+                held = self._held([key], db)
+            for record in held.values():
                 yield record.entry
 
     def watchlist(self) -> Watchlist:
@@ -264,12 +264,10 @@ class SemanticCache(CacheTier):
         self._forget_unwritten()
         self._columns = CacheColumns()
 
-    def _held(self, key: str, db: sqlite3.Connection) -> Record | None:
-        """Return an entry as the process or the file holds it."""
-        if key in self._unwritten or key in self._dropped:
-            return self._unwritten.get(key)
-        row = db.execute(cache_rows.ONE, (key,)).fetchone()
-        return None if row is None else Record.read(row)
+    def _held(self, keys: Sequence[str], db: sqlite3.Connection) -> dict[str, Record]:
+        """Return entries as the process or the file holds them."""
+        unwritten = {key: self._unwritten[key] for key in keys if key in self._unwritten}
+        return unwritten | cache_rows.records(db, [key for key in keys if key not in unwritten and key not in self._dropped])
 
     def _make_room(self, key: str, size: int, now: float, db: sqlite3.Connection) -> None:
         """Remove what an entry of this key and size replaces, what is past its time, and what goes beyond the bounds."""
