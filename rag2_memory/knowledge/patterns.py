@@ -48,7 +48,7 @@ from rag2_memory.knowledge.grammar import (
 def rules() -> dict[str, tuple[Rule, ...]]:
     """Return the rules by family; within one the first rule that reads a place in the sentence wins."""
     return {
-        "lead": _lead_rules(),
+        "lead": (*_handover_rules(), *_lead_rules()),
         "own": _own_rules(),
         "work": _work_rules(),
         "update": _update_rules(),
@@ -76,7 +76,7 @@ def _ordered() -> tuple[list[tuple[str, int, Rule]], dict[str, list[int]]]:
     return ordered, by_word
 
 
-def _lead_rules() -> tuple[Rule, ...]:
+def _handover_rules() -> tuple[Rule, ...]:
     over = r"(?:takes?|took|taken|taking) (?:over|on|charge of)|assumes?|assumed|inherits?|inherited"
     gives = r"hands?|handed|passes|passed|gives|gave|transfers?|transferred|handing|passing"
     charge = rf"(?:{LEADERSHIP})?"
@@ -164,6 +164,11 @@ def _lead_rules() -> tuple[Rule, ...]:
             leaves="held",
             **LEAD,
         ),
+    )
+
+
+def _lead_rules() -> tuple[Rule, ...]:
+    return (
         rule(
             pattern=rf"{SUBJ}(?:as )?(?P<v>appointed|named|made|chosen|elected|confirmed|announced|promoted)(?: as| to| to be)? {LEAD_ROLE} (?:of|for|on) {OBJ}",
             kind="change",

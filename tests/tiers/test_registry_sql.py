@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 
 from rag2_memory import AsOf, Scope
-from rag2_memory.errors import SchemaVersionError
+from rag2_memory.errors import BackendUnavailableError, SchemaVersionError
 from rag2_memory.testing.registry import RegistryContract
 from rag2_memory.tiers.registry_sql import SqlRegistry
 from rag2_memory.tiers.sql_dropping import drop_embeddings
@@ -93,6 +93,16 @@ def test_stated_aliases_are_found_by_the_few_mentions_with_properties(tmp_path: 
     assert registry.stated_aliases("default") == registry.stated_aliases("default", compared=False) == {}
     registry.close()
     assert [plan[0] for plan in _plans(asked, tmp_path / "registry.sqlite")] == ["SCAN mentions USING INDEX mentions_with_properties"] * 2
+
+
+def test_a_failing_read_names_the_registry_whichever_way_it_is_read(tmp_path: Path) -> None:
+    registry = SqlRegistry(tmp_path / "registry.sqlite")
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection:
+        connection.executescript("DROP TABLE namespaces; DROP TABLE receipts")
+    for read in (lambda: registry.generation("default"), registry.counts):
+        with pytest.raises(BackendUnavailableError, match="no such table"):
+            read()
+    registry.close()
 
 
 def _traced(registry: SqlRegistry) -> list[str]:
