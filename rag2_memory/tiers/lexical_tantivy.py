@@ -112,10 +112,7 @@ class TantivyLexicalTier(FilteringLexicalTier):
             return []
         with _translated():
             searcher = index.searcher()
-            terms = _rarest(weights, searcher, field)
-            if not terms:
-                return []
-            wanted = tantivy.Query.boolean_query(self._clauses(terms, field))
+            wanted = tantivy.Query.boolean_query(self._clauses(_rarest(weights, searcher, field), field))
             scored = _passed_over(searcher, wanted, among, k) if among is not None else None
             if scored is None:
                 hits = _first(searcher, wanted if among is None else self._narrowed(wanted, among), k)
@@ -255,12 +252,12 @@ def _folder(namespace: str) -> str:
 
 
 def _rarest(weights: Mapping[str, float], searcher: tantivy.Searcher, field: str) -> dict[str, float]:
-    """Return the known terms, the rarest MAX_QUERY_TERMS of them where there are more."""
+    """Return the terms; where there are more than MAX_QUERY_TERMS, the rarest of those that some document holds."""
+    if len(weights) <= MAX_QUERY_TERMS:
+        return dict(weights)
     frequencies = {term: searcher.doc_freq(field, term) for term in weights}
-    known = [term for term, frequency in frequencies.items() if frequency]
-    if len(known) > MAX_QUERY_TERMS:
-        known = sorted(known, key=lambda term: (frequencies[term], term))[:MAX_QUERY_TERMS]
-    return {term: weights[term] for term in known}
+    known = sorted((term for term, frequency in frequencies.items() if frequency), key=lambda term: (frequencies[term], term))
+    return {term: weights[term] for term in known[:MAX_QUERY_TERMS]}
 
 
 def _first(searcher: tantivy.Searcher, query: tantivy.Query, k: int) -> list[tuple[float, tantivy.DocAddress]]:
