@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -11,7 +12,7 @@ from rag2_memory.ingestion.sync import embed_hash
 from rag2_memory.ingestion.write import content_hash, document_key
 from rag2_memory.records import Assertion, DocumentWrite, Entity, Knowledge, Mention, MergeRecord
 from rag2_memory.tiers.base import RegistryTier
-from rag2_memory.types import INDEX_TIERS, AsOf, Chunk, Document, Parent, Scope
+from rag2_memory.types import INDEX_TIERS, AsOf, Chunk, Document, Parent, Scope, Turn
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 EMBEDDER = "unit"
@@ -204,6 +205,16 @@ class RegistryContract:
         assert registry.visible([chunk], Scope(), AsOf(valid=START - timedelta(days=299))) == {chunk}
         assert registry.visible([chunk], Scope(), AsOf(valid=START - timedelta(days=301))) == set()
         assert registry.visible([chunk], Scope(), AsOf(recorded=START - timedelta(days=299))) == set()
+
+    @pytest.mark.parametrize("moment", [START + timedelta(microseconds=1), datetime(1969, 7, 20, 20, 17, 40, 999_999, tzinfo=timezone.utc)])
+    def test_a_chunk_is_read_as_it_was_written(self, registry: RegistryTier, moment: datetime) -> None:
+        text, metadata = 'a "quoted" \\ \x01 \u2028 é 😀\n\ttext', {"rank": 0.1, "name": "«é»"}
+        turn = Turn(thread_id="t", ordinal=0, speaker="Ann", at=moment)
+        document = Document(id="a", text=text, title="T'", metadata=metadata, modified_at=moment, turn=turn)
+        item = written(document, text)
+        self.publish(registry, item)
+        expected = replace(item.chunks[0], modified_at=moment, metadata=metadata, version=1)
+        assert registry.chunks([expected.id, "unknown"], Scope()) == {expected.id: expected}
 
     def test_superseded_versions_beyond_the_limit_are_dropped(self, registry: RegistryTier) -> None:
         for day, text in enumerate(["one", "two", "three"]):

@@ -14,9 +14,20 @@ from sqlalchemy import Connection, FromClause, Integer, Row, Select, and_, bindp
 
 from rag2_memory.records import DocumentState, LexicalDocument, Outline
 from rag2_memory.tiers import sql_schema as t
-from rag2_memory.tiers.sql_driver import DriverRow, Rows
-from rag2_memory.tiers.sql_scopes import Sight, all_seen_chunks, among, at_once, parameters, seen_chunks, seen_versions, sight_of, unpacked
-from rag2_memory.tiers.sql_values import batched, from_seconds, pairs
+from rag2_memory.tiers.sql_driver import Rows
+from rag2_memory.tiers.sql_scopes import (
+    Sight,
+    all_seen_chunks,
+    among,
+    at_once,
+    microseconds,
+    parameters,
+    seen_chunks,
+    seen_versions,
+    sight_of,
+    unpacked,
+)
+from rag2_memory.tiers.sql_values import batched, from_microseconds, from_seconds, pairs
 from rag2_memory.types import AsOf, Chunk, Parent, Scope, Turn, index_text, spoken_text
 
 LAST_CHARACTER = "\U0010ffff"
@@ -78,9 +89,9 @@ CHUNK_COLUMNS = (
     t.versions.c.version,
     t.versions.c.title,
     t.versions.c.metadata,
-    t.versions.c.modified_at,
+    microseconds(t.versions.c.modified_at),
     t.versions.c.speaker,
-    t.versions.c.spoken_at,
+    microseconds(t.versions.c.spoken_at),
     t.chunks.c.heading_path,
     t.chunks.c.text,
     t.chunks.c.tokens,
@@ -90,12 +101,12 @@ CHUNK_COLUMNS = (
 _ChunkRow = namedtuple("_ChunkRow", [column.name for column in CHUNK_COLUMNS])  # type: ignore[misc]
 
 
-def chunk_of(values: DriverRow) -> Chunk:
+def chunk_of(values: Sequence[Any]) -> Chunk:
     """Build a chunk from a row of `CHUNK_COLUMNS`."""
     row: Any = _ChunkRow._make(values)
     turn = None
     if row.thread_id is not None:
-        turn = Turn(thread_id=row.thread_id, ordinal=row.turn_ordinal, speaker=row.speaker or "", at=from_seconds(row.spoken_at))
+        turn = Turn(thread_id=row.thread_id, ordinal=row.turn_ordinal, speaker=row.speaker or "", at=from_microseconds(row.spoken_at))
     return Chunk(
         id=row.chunk_id,
         document_key=row.document_key,
@@ -109,7 +120,7 @@ def chunk_of(values: DriverRow) -> Chunk:
         ordinal=row.ordinal,
         start=row.start,
         end=row.end,
-        modified_at=from_seconds(row.modified_at),
+        modified_at=from_microseconds(row.modified_at),
         metadata=json.loads(row.metadata),
         uri=row.uri,
         version=row.version,
@@ -120,14 +131,14 @@ def chunk_of(values: DriverRow) -> Chunk:
 @cache
 def _chunks(sight: Sight) -> Select[Any]:
     query = seen_chunks(sight, *CHUNK_COLUMNS).join(t.chunks, t.chunks.c.chunk_id == t.occurrences.c.chunk_id)
-    return query.where(among(t.occurrences.c.chunk_id, "ids")).order_by(t.occurrences.c.ordinal)
+    return at_once(query.where(among(t.occurrences.c.chunk_id, "ids")), *CHUNK_COLUMNS)
 
 
 def chunks(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Chunk]:
     """Return the chunks behind those ids that the scope sees; of a text that occurs twice in a document, the first place."""
+    seen = unpacked(rows(_chunks(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)))
     found: dict[str, Chunk] = {}
-    for row in rows(_chunks(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)):
-        chunk = chunk_of(row)
+    for chunk in sorted(map(chunk_of, seen), key=lambda chunk: chunk.ordinal):
         found.setdefault(chunk.id, chunk)
     return found
 

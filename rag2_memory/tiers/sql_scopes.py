@@ -11,7 +11,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, FromClause, Select, String, and_, bindparam, exists, or_, select, union
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    union,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -97,6 +113,11 @@ def at_once(query: Select[Any], *columns: ColumnElement[Any]) -> Select[Any]:
     Python's SQLite lets other threads take the interpreter at every row, so that beside a busy thread a hundred rows wait a hundred times.
     """
     return query.with_only_columns(_RowsOf(*columns), maintain_column_froms=True)
+
+
+def microseconds(moment: Column[Any]) -> ColumnElement[Any]:
+    """Return a moment as a whole number, for `at_once`: SQLite writes a fraction into JSON with fewer digits than a moment has."""
+    return cast(func.round(moment * 1_000_000), BigInteger).label(moment.name)
 
 
 def unpacked(found: Sequence[DriverRow]) -> Any:

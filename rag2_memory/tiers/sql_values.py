@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 Item = TypeVar("Item")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 BATCH = 4_000
 """Values per IN list, well below the parameter limits of SQLite (32,766) and PostgreSQL (65,535)."""
@@ -32,6 +34,11 @@ def seconds(moment: datetime | None) -> float | None:
 def from_seconds(value: float | None) -> datetime | None:
     """Return a stored moment as aware UTC."""
     return None if value is None else datetime.fromtimestamp(value, timezone.utc)
+
+
+def from_microseconds(value: int | None) -> datetime | None:
+    """Return a moment that was read as whole microseconds as aware UTC."""
+    return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 def to_json(value: Any) -> str:
