@@ -195,8 +195,7 @@ class SqlRegistry(SqlConsolidation):
         return sql_reading.chunks(self._rows, ids, scope, as_of)
 
     def parents(self, ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> dict[str, Parent]:
-        with self._reading() as connection:
-            return sql_reading.parents(connection, ids, scope, as_of)
+        return sql_reading.parents(self._rows, ids, scope, as_of)
 
     def metadata(
         self, scope: Scope, *, document_ids: Collection[str] | None = None, prefix: str | None = None
@@ -310,8 +309,7 @@ class SqlRegistry(SqlConsolidation):
         return {entity: entity for entity in wanted} | joined
 
     def surface_names(self, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None = None) -> list[SurfaceName]:
-        with self._reading() as connection:
-            return sql_graph.surface_names(connection, entity_ids, scope, as_of)
+        return sql_graph.surface_names(self._rows, entity_ids, scope, as_of)
 
     def mentions_in(self, chunk_ids: Collection[str]) -> list[Mention]:
         with self._reading() as connection:

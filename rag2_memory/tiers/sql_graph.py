@@ -14,7 +14,7 @@ from rag2_memory.records import Assertion, Entity, EntityUse, GraphEdge, GraphLi
 from rag2_memory.tiers import sql_schema as t
 from rag2_memory.tiers.sql_driver import Rows
 from rag2_memory.tiers.sql_reading import indexable_query
-from rag2_memory.tiers.sql_scopes import Sight, among, parameters, sees, sight_of
+from rag2_memory.tiers.sql_scopes import Sight, among, at_once, parameters, sees, sight_of, unpacked
 from rag2_memory.tiers.sql_values import batched, from_seconds, insert_new, pairs
 from rag2_memory.types import AsOf, Scope
 
@@ -131,15 +131,16 @@ def assertions(
 def _surface_names(sight: Sight) -> Select[Any]:
     columns = (t.mentions.c.entity_id, t.mentions.c.name, t.mentions.c.type)
     query = select(*columns, func.count().label("uses")).where(among(t.mentions.c.entity_id, "ids"), sees(t.mentions.c.chunk_id, sight))
-    return query.group_by(*columns)
+    grouped = query.group_by(*columns).subquery("named")
+    return at_once(select(grouped), *grouped.c)
 
 
-def surface_names(connection: Connection, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> list[SurfaceName]:
+def surface_names(rows: Rows, entity_ids: Collection[str], scope: Scope, as_of: AsOf | None) -> list[SurfaceName]:
     """Return the names, with type and frequency, under which visible chunks mention the entities."""
     if not entity_ids:
         return []
-    rows = connection.execute(_surface_names(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids))
-    found = [SurfaceName(entity_id=row.entity_id, name=row.name, type=row.type, count=row.uses) for row in rows]
+    named = rows(_surface_names(sight_of(scope, as_of)), parameters(scope, as_of, ids=entity_ids))
+    found = [SurfaceName(entity_id=entity_id, name=name, type=kind, count=uses) for entity_id, name, kind, uses in unpacked(named)]
     return sorted(found, key=lambda item: (-item.count, item.name, item.type))
 
 

@@ -143,11 +143,22 @@ def chunks(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -
     return found
 
 
+_PARENT_COLUMNS = (
+    t.parents.c.parent_id,
+    t.parents.c.document_key,
+    t.parents.c.heading_path,
+    t.parents.c.text,
+    t.parents.c.tokens,
+    t.version_parents.c.start,
+    t.version_parents.c.end,
+)
+
+
 @cache
 def _parents(sight: Sight) -> Select[Any]:
     source, condition = seen_versions(sight, picked=True)
-    columns = (*t.parents.c, t.version_parents.c.start, t.version_parents.c.end)
-    return select(*columns).select_from(_with_parents(source)).where(condition, among(t.parents.c.parent_id, "ids"))
+    query = select().select_from(_with_parents(source)).where(condition, among(t.parents.c.parent_id, "ids"))
+    return at_once(query, *_PARENT_COLUMNS)
 
 
 def _with_parents(versions: FromClause) -> FromClause:
@@ -156,20 +167,20 @@ def _with_parents(versions: FromClause) -> FromClause:
     return versions.join(t.version_parents, held).join(t.parents, t.parents.c.parent_id == t.version_parents.c.parent_id)
 
 
-def parents(connection: Connection, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Parent]:
+def parents(rows: Rows, ids: Collection[str], scope: Scope, as_of: AsOf | None) -> dict[str, Parent]:
     """Return those parents whose document the scope sees."""
-    rows = connection.execute(_parents(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids))
+    found = unpacked(rows(_parents(sight_of(scope, as_of)), parameters(scope, as_of, ids=ids)))
     return {
-        row.parent_id: Parent(
-            id=row.parent_id,
-            document_key=row.document_key,
-            heading_path=tuple(json.loads(row.heading_path)),
-            text=row.text,
-            tokens=row.tokens,
-            start=row.start,
-            end=row.end,
+        parent_id: Parent(
+            id=parent_id,
+            document_key=document_key,
+            heading_path=tuple(json.loads(heading_path)),
+            text=text,
+            tokens=tokens,
+            start=start,
+            end=end,
         )
-        for row in rows
+        for parent_id, document_key, heading_path, text, tokens, start, end in found
     }
 
 

@@ -86,6 +86,7 @@ def search_against_ensemble(chunks: int, *, ensemble: bool) -> None:
         print(f"  rag2_memory recall, 4,000 tokens {timed(lambda query: memory.recall(query, budget=4_000), queries)}")
         with busy_thread():
             print(f"  rag2_memory search, busy process {timed(lambda query: memory.search(query, k=5), queries[:20])}")
+            print(f"  rag2_memory recall, busy process {timed(lambda query: memory.recall(query, budget=4_000), queries[:20])}")
     print(f"  peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
     if ensemble:
         _ensemble(documents, queries, embedder)
