@@ -448,5 +448,6 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         "secure_delete=ON",  # what is forgotten is overwritten
         "cache_size=-32768",  # kB per connection: most of what permissions of 100,000 documents are read from
         "temp_store=MEMORY",
+        "mmap_size=1073741824",  # bytes that are read where the system holds them, instead of copied into each connection's cache
     ):
         connection.execute(f"PRAGMA {pragma}")
