@@ -13,7 +13,7 @@ from rag2_memory.records import Watchlist
 from rag2_memory.tiers.dot_products import dot_products
 
 SIGNS = 192
-"""Random projections whose signs screen a large cache, a multiple of 64: a sixty-fourth of the memory that the vectors take."""
+"""Random projections whose signs screen a large cache, a multiple of 64: a sixty-fourth of the memory that vectors of 384 dimensions take."""
 
 GATHER_BELOW = 4
 """Rows per wanted row from which the wanted ones are copied together before they are multiplied."""
@@ -231,7 +231,7 @@ class _Screen:
         self._words[:, row] = self._signs(vector)
 
     def near(self, vector: Floats, wanted: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the rows, wanted or not, as near as about the nearest `SCREENED_ROWS` of those wanted."""
+        """Return about the `SCREENED_ROWS` wanted rows that are nearest by their signs, and unwanted ones that are as near."""
         distances = np.zeros(int(wanted[-1]) + 1, dtype=np.uint8)
         for held, asked in zip(self._words, self._signs(vector), strict=True):
             distances += np.bitwise_count(held[: len(distances)] ^ asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,8 +12,6 @@ from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 Item = TypeVar("Item")
-
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 BATCH = 4_000
 """Values per IN list, well below the parameter limits of SQLite (32,766) and PostgreSQL (65,535)."""
@@ -38,7 +36,7 @@ def from_seconds(value: float | None) -> datetime | None:
 
 def from_microseconds(value: int | None) -> datetime | None:
     """Return a moment that was read as whole microseconds as aware UTC."""
-    return None if value is None else EPOCH + timedelta(microseconds=value)
+    return None if value is None else from_seconds(value / 1_000_000)
 
 
 def to_json(value: Any) -> str:

@@ -233,6 +233,7 @@ def test_only_the_rarest_terms_of_a_long_query_count(monkeypatch: pytest.MonkeyP
     tier = TantivyLexicalTier(None)
     tier.upsert([document("common", "alpha"), document("both", "alpha beta"), document("rare", "gamma"), document("also", "alpha beta")])
     assert found(tier, "alpha beta gamma unknown") == ["rare", "also", "both"]
+    assert found(tier, "none of these words") == []
 
 
 def test_a_repeated_word_weighs_more() -> None:
